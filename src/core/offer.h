@@ -1,0 +1,46 @@
+/*
+ * An offer: one machine that a provider would rent now. Plain data, immutable once it is in an
+ * inventory. Absent is not zero: every optional number has a value that means "unknown".
+ */
+#ifndef GPUFS_CORE_OFFER_H
+#define GPUFS_CORE_OFFER_H
+
+#include "text.h"
+
+#define OFFER_ID_MAX 96
+#define UNKNOWN	     (-1)
+
+struct offer {
+	char id[OFFER_ID_MAX];		/* "local-gpu0"; [A-Za-z0-9._=,+-] only */
+	char provider[24];		/* "local" */
+	char provider_id[72];		/* the provider's own id of it */
+	char gpu_type[64];		/* "RTX 4090"; "CPU" where there is none */
+	char location[64];		/* "" unknown */
+	char machine_id[48];		/* "" unknown */
+	int64_t gpu_count;
+	int64_t vram_gb;		/* per GPU, nominal GB */
+	int64_t price_u6;		/* all-in USD an hour at the default disk */
+	int64_t min_bid_u6;		/* UNKNOWN unless interruptible */
+	int64_t reliability_m;		/* thousandths, 0..1000, or UNKNOWN */
+	int64_t confidence_m;		/* availability_confidence in thousandths, 0..1000 */
+	int64_t max_duration_hours;	/* or UNKNOWN */
+	int64_t cuda_m;			/* CUDA version times 1000 ("12.4" -> 12400), or UNKNOWN */
+	bool available, interruptible;
+};
+
+/* How a value reads in info.json, in schema.json and on the manual page. */
+enum value_type { V_TEXT, V_INT, V_DECIMAL, V_MONEY, V_BOOL, V_TIME, V_TABLE, V_JSON, V_LINK };
+
+/* The offer's values as a table: the files of inventory/OFFER/, the columns of search tables. */
+struct offer_field {
+	const char *name, *unit, *doc;
+	enum value_type type;
+	void (*show)(const struct offer *o, struct buf *out); /* no newline; nothing = unknown */
+};
+extern const struct offer_field offer_fields[];
+extern const size_t offer_field_count;
+
+/* Bit i set: field i of offer_fields reads differently. */
+uint64_t offer_diff(const struct offer *a, const struct offer *b);
+
+#endif
