@@ -8,23 +8,22 @@
 #include "text.h"
 
 #define OFFER_ID_MAX 96
-#define UNKNOWN	     (-1)
 
 struct offer {
-	char id[OFFER_ID_MAX];		/* "local-gpu0"; [A-Za-z0-9._=,+-] only */
-	char provider[24];		/* "local" */
-	char provider_id[72];		/* the provider's own id of it */
-	char gpu_type[64];		/* "RTX 4090"; "CPU" where there is none */
-	char location[64];		/* "" unknown */
-	char machine_id[48];		/* "" unknown */
+	char id[OFFER_ID_MAX]; /* "local-gpu0"; [A-Za-z0-9._=,+-] only */
+	char provider[24];     /* "local" */
+	char provider_id[72];  /* the provider's own id of it */
+	char gpu_type[64];     /* "RTX 4090"; "CPU" where there is none */
+	char location[64];     /* "" unknown */
+	char machine_id[48];   /* "" unknown */
 	int64_t gpu_count;
-	int64_t vram_gb;		/* per GPU, nominal GB */
-	int64_t price_u6;		/* all-in USD an hour at the default disk */
-	int64_t min_bid_u6;		/* UNKNOWN unless interruptible */
-	int64_t reliability_m;		/* thousandths, 0..1000, or UNKNOWN */
-	int64_t confidence_m;		/* availability_confidence in thousandths, 0..1000 */
-	int64_t max_duration_hours;	/* or UNKNOWN */
-	int64_t cuda_m;			/* CUDA version times 1000 ("12.4" -> 12400), or UNKNOWN */
+	int64_t vram_gb;	    /* per GPU, nominal GB */
+	int64_t price_u6;	    /* all-in USD an hour at the default disk */
+	int64_t min_bid_u6;	    /* UNKNOWN unless interruptible */
+	int64_t reliability_m;	    /* thousandths, 0..1000, or UNKNOWN */
+	int64_t confidence_m;	    /* availability_confidence in thousandths, 0..1000 */
+	int64_t max_duration_hours; /* or UNKNOWN */
+	int64_t cuda_m;		    /* CUDA version times 1000 ("12.4" -> 12400), or UNKNOWN */
 	bool available, interruptible;
 };
 

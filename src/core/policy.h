@@ -1,6 +1,6 @@
 /*
- * The settings that decide, as numbers: what src/settings.c reads and core and engine obey. Durations in
- * microseconds. Filled once at start (and on SIGHUP); read only in between.
+ * The settings that decide, as numbers: what src/settings.c reads and core and engine obey.
+ * Durations in microseconds. Filled once at start (and on SIGHUP); read only in between.
  */
 #ifndef GPUFS_CORE_POLICY_H
 #define GPUFS_CORE_POLICY_H
@@ -11,11 +11,11 @@
 enum sessions_access { ACCESS_AUTO, ACCESS_ALL, ACCESS_OWNER, ACCESS_GROUP };
 
 struct policy {
-	int64_t tick_us;	      /* LIFECYCLE_CHECK_INTERVAL */
-	int64_t reconcile_us;	      /* RECONCILIATION_INTERVAL */
-	int64_t market_us;	      /* INVENTORY_CACHE_TTL: refresh while somebody looks */
-	int64_t market_idle_us;	      /* 5 min: otherwise (lifecycle.md, Timers) */
-	int64_t market_backoff_us;    /* INVENTORY_BACKOFF_TTL */
+	int64_t tick_us;	   /* LIFECYCLE_CHECK_INTERVAL */
+	int64_t reconcile_us;	   /* RECONCILIATION_INTERVAL */
+	int64_t market_us;	   /* INVENTORY_CACHE_TTL: refresh while somebody looks */
+	int64_t market_idle_us;	   /* 5 min: otherwise (lifecycle.md, Timers) */
+	int64_t market_backoff_us; /* INVENTORY_BACKOFF_TTL */
 	int64_t start_timeout_us, boot_timeout_us, ssh_verify_timeout_us, ssh_backoff_max_us;
 	int64_t hold_grace_us, keep_ended_us, history_keep_us;
 	int64_t hard_max_us;
@@ -25,12 +25,12 @@ struct policy {
 	int64_t price_tolerance_pct;
 	int64_t max_sessions, max_sessions_per_user;
 	bool auto_commit;
-	int64_t admin_gid;	      /* UNKNOWN: only uid 0 is an administrator */
-	char protected_consumers[512];/* comma list */
-	enum sessions_access access;  /* never ACCESS_AUTO once main.c has resolved it */
+	int64_t admin_gid;	       /* UNKNOWN: only uid 0 is an administrator */
+	char protected_consumers[512]; /* comma list */
+	enum sessions_access access;   /* never ACCESS_AUTO once main.c has resolved it */
 	int64_t access_uid, access_gid;
-	char public_mount[256];	      /* how readers see the mount point; absolute */
-	char deployment[16];	      /* 4 to 8 of [a-z0-9] */
+	char public_mount[256]; /* how readers see the mount point; absolute */
+	char deployment[16];	/* 4 to 8 of [a-z0-9] */
 	unsigned char label_key[32];
 	int64_t local_max_sessions;
 };

@@ -1,6 +1,6 @@
 /*
- * What the journal can hold: rows of a few tables, as typed values. The store turns them into SQL, the
- * simulator keeps them in memory; neither knows what they mean.
+ * What the journal can hold: rows of a few tables, as typed values. The store turns them into SQL,
+ * the simulator keeps them in memory; neither knows what they mean.
  */
 #ifndef GPUFS_CORE_RECORD_H
 #define GPUFS_CORE_RECORD_H

@@ -1,8 +1,8 @@
 /*
- * A session and its instance, as recorded. This struct is the whole durable truth about one session: the
- * table of its fields (session_fields) is the list of columns for insert, update and select alike.
- * The instance has a life of its own beside the session's state, so that no session state can end the
- * attempts to destroy it. Pure data; owned by the engine; loop thread.
+ * A session and its instance, as recorded. This struct is the whole durable truth about one
+ * session: the table of its fields (session_fields) is the list of columns for insert, update and
+ * select alike. The instance has a life of its own beside the session's state, so that no session
+ * state can end the attempts to destroy it. Pure data; owned by the engine; loop thread.
  */
 #ifndef GPUFS_CORE_SESSION_H
 #define GPUFS_CORE_SESSION_H
@@ -10,21 +10,21 @@
 #include "record.h"
 #include "text.h"
 
-/*   name, terminal, may cost money, doc */
-#define STATE_TABLE(X)                                                                             \
-	X(DRAFT, draft, "made with mkdir; nothing is bought, it costs nothing")                    \
-	X(PENDING, pending, "the order is durable; waiting for the provider or for an offer")      \
-	X(PROVISIONING, provisioning, "an attempt is being created, booted or verified")           \
-	X(RUNNING, running, "SSH is verified; the machine is yours")                               \
-	X(STOPPING, stopping, "the order to destroy is durable and being carried out")             \
-	X(STOPPED, stopped, "it ran, and is proven gone")                                          \
+/*   name, word, doc */
+#define STATE_TABLE(X)                                                                        \
+	X(DRAFT, draft, "made with mkdir; nothing is bought, it costs nothing")               \
+	X(PENDING, pending, "the order is durable; waiting for the provider or for an offer") \
+	X(PROVISIONING, provisioning, "an attempt is being created, booted or verified")      \
+	X(RUNNING, running, "SSH is verified; the machine is yours")                          \
+	X(STOPPING, stopping, "the order to destroy is durable and being carried out")        \
+	X(STOPPED, stopped, "it ran, and is proven gone")                                     \
 	X(FAILED, failed, "it could not be provided; reason says why")
 
 enum session_state {
 #define X(name, word, doc) S_##name,
 	STATE_TABLE(X)
 #undef X
-	S_COUNT
+		S_COUNT
 };
 const char *state_name(enum session_state s);
 const char *state_doc(enum session_state s);
@@ -38,8 +38,18 @@ const char *instance_state_name(enum instance_state i);
 
 /* Why a session ended or is ending; decides what wait/ready answers and stopped against failed. */
 enum end_cause {
-	END_NONE, END_DESTROYED, END_DONE, END_EXPIRED, END_HARD_MAX, END_HOLD, END_LOST,
-	END_NO_OFFER, END_BOOT, END_SSH, END_REFUSED, END_COUNT
+	END_NONE,
+	END_DESTROYED,
+	END_DONE,
+	END_EXPIRED,
+	END_HARD_MAX,
+	END_HOLD,
+	END_LOST,
+	END_NO_OFFER,
+	END_BOOT,
+	END_SSH,
+	END_REFUSED,
+	END_COUNT
 };
 enum err end_cause_err(enum end_cause c); /* what a wait for ready is told */
 
@@ -54,39 +64,40 @@ void secret_wipe(struct secret *s);
 /* T(name, size): text; N(name): int64; L(name): long text (owned); K(name): secret.
  * Add at the end and add a migration: the order is the order of the columns. */
 #define SESSION_FIELDS(T, N, L, K)                                                                 \
-	T(id, 40)	   /* UUID, the primary key */                                              \
-	N(serial)	   /* never reused; node ids are derived from it */                         \
-	T(name, 64)        /* in sessions/; keeps the last one in history/ */                       \
-	N(owner_uid) N(owner_gid) T(owner_name, 64)                                                \
-	N(dir_mode)	   /* permission bits of the directory */                                  \
-	T(consumer, 64) T(workload, 16) T(label_text, 64)                                          \
-	N(state) N(state_us) /* enum session_state, and when it was entered */                     \
-	T(reason, 256)                                                                             \
-	L(spec)		   /* canonical text */                                                    \
-	N(created_us) N(bought_us) N(running_us) N(expires_us) N(stopped_us) N(removed_us)         \
-	N(changed_us)	   /* last change of anything here */                                      \
-	N(hours)	   /* as ordered; extensions move expires_us only */                       \
-	N(hard_max_us)	   /* ceiling of age, counted from bought_us */                            \
-	N(start_by_us)	   /* while pending: when to give up; INT64_MAX = never */                 \
-	N(protect) N(held)                                                                         \
-	T(provider, 24) T(offer_id, 96) T(gpu_type, 64) N(gpu_count) N(vram_gb) T(location, 64)    \
-	N(price_u6) N(price_quoted_u6) N(cap_u6) /* USD an hour; UNKNOWN until bought */           \
-	N(attempt)	   /* counts creates; in the label */                                      \
-	N(retries_left)                                                                            \
-	L(failed_offers)   /* comma list */                                                        \
-	T(label, 64)       /* what the instance carries at the provider */                         \
-	N(instance_state) T(instance_id, 96)                                                       \
-	N(asked_us)	   /* the create of this attempt was sent: billing begins */               \
-	N(booted_us)	   /* provider first said running */                                       \
-	N(delete_us)	   /* the DELETE that worked was answered */                               \
-	N(gone_us)	   /* proven gone: billing ends (set back to delete_us when that is known) */\
-	N(billed_prior_us) N(cost_prior_u6) /* of earlier attempts */                              \
-	T(ssh_host, 128) N(ssh_port) T(ssh_user, 64) L(host_key)                                   \
-	K(private_key) L(public_key)                                                               \
-	N(end_cause) T(end_by, 64) N(end_by_uid) N(end_us)                                         \
-	N(creates) N(deletes) N(looks) /* calls made for this session */                           \
-	L(evidence)	   /* why we believe that the instance is gone */                          \
-	N(late_look_us)	   /* when to look once more after the receipt; 0 = done */
+	T(id, 40)   /* UUID, the primary key */                                                    \
+	N(serial)   /* never reused; node ids are derived from it */                               \
+	T(name, 64) /* in sessions/; keeps the last one in history/ */                             \
+	N(owner_uid)                                                                               \
+	N(owner_gid) T(owner_name, 64) N(dir_mode) /* permission bits of the directory */          \
+		T(consumer, 64) T(workload, 16) T(label_text, 64) N(state)                         \
+			N(state_us)    /* enum session_state, and when it was entered */           \
+		T(reason, 256) L(spec) /* canonical text */                                        \
+		N(created_us) N(bought_us) N(running_us) N(expires_us) N(stopped_us) N(removed_us) \
+			N(changed_us) /* last change of anything here */                           \
+		N(hours)	      /* as ordered; extensions move expires_us only */            \
+		N(hard_max_us)	      /* ceiling of age, counted from bought_us */                 \
+		N(start_by_us)	      /* while pending: when to give up; INT64_MAX = never */      \
+		N(ssh_timeout_us)     /* 0: the setting */                                         \
+		N(protect) N(held) T(provider, 24) T(offer_id, 96) T(gpu_type, 64) N(gpu_count)    \
+			N(vram_gb) T(location, 64) N(price_u6) N(price_quoted_u6)                  \
+				N(cap_u6) /* USD an hour; UNKNOWN until bought */                  \
+		N(attempt)		  /* counts creates; in the label */                       \
+		N(attempt_cause) /* enum end_cause: why this attempt is given up; 0 = it is wanted \
+				  */                                                               \
+		N(retries_left) L(failed_offers) /* comma list */                                  \
+		T(label, 64)			 /* what the instance carries at the provider */   \
+		N(instance_state) T(instance_id, 96)                                               \
+			N(asked_us) /* the create of this attempt was sent: billing begins */      \
+		N(booted_us)	    /* provider first said running */                              \
+		N(delete_us)	    /* the DELETE that worked was answered */                      \
+		N(gone_us) /* proven gone: billing ends (set back to delete_us when that is known) \
+			    */                                                                     \
+		N(billed_prior_us) N(cost_prior_u6) /* of earlier attempts */                      \
+		T(ssh_host, 128) N(ssh_port) T(ssh_user, 64) L(host_key) K(private_key)            \
+			L(public_key) N(end_cause) T(end_by, 64) N(end_by_uid) N(end_us)           \
+				N(creates) N(deletes) N(looks) /* calls made for this session */   \
+		L(evidence)	/* why we believe that the instance is gone */                     \
+		N(late_look_us) /* when to look once more after the receipt; 0 = done */
 
 struct session {
 #define T(name, size) char name[size];
@@ -121,7 +132,7 @@ int session_unpack(struct session *s, const struct journal_op *op, struct error 
 int64_t session_billed_us(const struct session *s, int64_t now_us); /* all attempts */
 int64_t session_cost_u6(const struct session *s, int64_t now_us);
 int64_t session_cost_max_u6(const struct session *s); /* at expires_us; UNKNOWN before purchase */
-int64_t cost_of(int64_t price_u6, int64_t us);		 /* rounded to the nearest, no overflow */
+int64_t cost_of(int64_t price_u6, int64_t us);	      /* rounded to the nearest, no overflow */
 
 /* gpufs-<deployment>-<session>-<attempt>-<mac>: at most 60 of [a-z0-9-]; one label = one create. */
 #define LABEL_MAX 60

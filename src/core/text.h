@@ -1,9 +1,9 @@
 /*
- * Numbers, times, money and names, as text and back. Strict: the whole text must be the value, no signs
- * or spaces that the format does not name, no hex, no NaN. Pure; any thread.
+ * Numbers, times, money and names, as text and back. Strict: the whole text must be the value, no
+ * signs or spaces that the format does not name, no hex, no NaN. Pure; any thread.
  *
- * Units used everywhere in gpufs: wall and monotonic times and durations are int64_t microseconds with
- * the suffix _us; money is int64_t micro-dollars (USD) with the suffix _u6.
+ * Units used everywhere in gpufs: wall and monotonic times and durations are int64_t microseconds
+ * with the suffix _us; money is int64_t micro-dollars (USD) with the suffix _u6.
  */
 #ifndef GPUFS_CORE_TEXT_H
 #define GPUFS_CORE_TEXT_H
@@ -15,6 +15,8 @@
 #define MINUTE_US (60 * SECOND_US)
 #define HOUR_US	  (60 * MINUTE_US)
 #define DAY_US	  (24 * HOUR_US)
+
+#define UNKNOWN (-1) /* of every optional number that cannot be negative: absent is not zero */
 
 #define NAME_MAX_LEN 63 /* tree rule 4 */
 
@@ -32,12 +34,13 @@ int parse_decimal(struct str s, int places, int64_t *out, struct error *why);
 /* "90s", "5m", "1h30m", "2d", "7200" (seconds); result in microseconds >= 0. */
 int parse_duration(struct str s, int64_t *out_us, struct error *why);
 
-void put_time(struct buf *b, int64_t wall_us);	   /* RFC 3339 UTC with Z; nothing for 0 */
-void put_money(struct buf *b, int64_t u6);	   /* 2 to 6 places; nothing for a negative */
+void put_time(struct buf *b, int64_t wall_us);		/* RFC 3339 UTC with Z; nothing for 0 */
+void put_money(struct buf *b, int64_t u6);		/* 2 to 6 places; nothing for a negative */
 void put_decimal(struct buf *b, int64_t v, int places); /* trailing zeros cut, one digit kept */
-void put_duration(struct buf *b, int64_t us);	   /* "1h30m", "90s" as people read it */
+void put_duration(struct buf *b, int64_t us);		/* "1h30m", "90s" as people read it */
 
-/* Models and places compare without case, spaces, '_' and '-'. Writes the folded form (cut at n). */
+/* Models and places compare without case, spaces, '_' and '-'. Writes the folded form (cut at n).
+ */
 void fold(const char *s, char *out, size_t n);
 bool utf8_valid(const char *s, size_t n);
 /* 64-bit FNV-1a; used for node ids and change detection, never for secrets. */

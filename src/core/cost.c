@@ -1,0 +1,52 @@
+/*
+ * Money as a function of recorded times and prices (invariant 9): never sampled, so it is right at
+ * any moment and after any restart. Billing of an attempt begins when its create was sent (the
+ * machine may exist from then on) and ends when it is proven gone, set back to the answer of the
+ * DELETE that worked. A void attempt (nothing was ever made) costs nothing. Pure. Tests:
+ * tests/unit/test_session.c.
+ */
+#include "check.h"
+#include "session.h"
+
+int64_t cost_of(int64_t price_u6, int64_t us)
+{
+	if (price_u6 <= 0 || us <= 0)
+		return 0;
+	/* price (<= 2^40) times time (<= 2^59) does not fit 64 bits. */
+	return (int64_t)(((__int128)price_u6 * us + HOUR_US / 2) / HOUR_US);
+}
+
+/* The present attempt's billed time. */
+static int64_t attempt_us(const struct session *s, int64_t now_us)
+{
+	int64_t end = now_us;
+
+	if (!s->asked_us || s->instance_state == I_NONE)
+		return 0;
+	if (s->instance_state == I_GONE)
+		end = s->delete_us ? s->delete_us : s->gone_us;
+	return end > s->asked_us ? end - s->asked_us : 0;
+}
+
+int64_t session_billed_us(const struct session *s, int64_t now_us)
+{
+	return s->billed_prior_us + attempt_us(s, now_us);
+}
+
+int64_t session_cost_u6(const struct session *s, int64_t now_us)
+{
+	return s->cost_prior_u6 + cost_of(s->price_u6, attempt_us(s, now_us));
+}
+
+int64_t session_cost_max_u6(const struct session *s)
+{
+	int64_t end = s->expires_us;
+
+	if (s->price_u6 < 0 || !s->bought_us)
+		return UNKNOWN;
+	if (s->instance_state == I_GONE)
+		return session_cost_u6(s, s->gone_us);
+	/* Before the first create of this attempt: from the purchase on, the dearest reading. */
+	return s->cost_prior_u6 +
+	       cost_of(s->price_u6, end - (s->asked_us ? s->asked_us : s->bought_us));
+}

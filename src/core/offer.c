@@ -1,0 +1,104 @@
+/*
+ * The values of an offer as one table: the files of inventory/OFFER/, their units and their
+ * documentation. Rules 1 to 4 of the tree: one value, unknown is nothing, booleans are 1 and 0.
+ * Texts come from a provider, so they are escaped: none can hold a newline or a tab of its own.
+ * Pure; any thread. Tests: tests/unit/test_inventory.c.
+ */
+#include "offer.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "check.h"
+
+#define SHOW_TEXT(field)                                                        \
+	static void show_##field(const struct offer *o, struct buf *out)        \
+	{                                                                       \
+		buf_escape(out, o->field, strnlen(o->field, sizeof(o->field))); \
+	}
+#define SHOW_INT(field)                                                  \
+	static void show_##field(const struct offer *o, struct buf *out) \
+	{                                                                \
+		if (o->field >= 0)                                       \
+			buf_printf(out, "%" PRId64, o->field);           \
+	}
+#define SHOW_MILLI(field)                                                \
+	static void show_##field(const struct offer *o, struct buf *out) \
+	{                                                                \
+		if (o->field >= 0)                                       \
+			put_decimal(out, o->field, 3);                   \
+	}
+#define SHOW_MONEY(field)                                                \
+	static void show_##field(const struct offer *o, struct buf *out) \
+	{                                                                \
+		put_money(out, o->field);                                \
+	}
+#define SHOW_BOOL(field)                                                 \
+	static void show_##field(const struct offer *o, struct buf *out) \
+	{                                                                \
+		buf_putc(out, o->field ? '1' : '0');                     \
+	}
+
+SHOW_TEXT(provider)
+SHOW_TEXT(provider_id)
+SHOW_TEXT(gpu_type)
+SHOW_INT(gpu_count)
+SHOW_INT(vram_gb)
+SHOW_MONEY(price_u6)
+SHOW_TEXT(location)
+SHOW_MILLI(reliability_m)
+SHOW_BOOL(available)
+SHOW_INT(max_duration_hours)
+SHOW_MILLI(confidence_m)
+SHOW_MILLI(cuda_m)
+SHOW_TEXT(machine_id)
+SHOW_BOOL(interruptible)
+SHOW_MONEY(min_bid_u6)
+
+const struct offer_field offer_fields[] = {
+	{"provider", NULL, "who rents it out", V_TEXT, show_provider},
+	{"provider_id", NULL, "the provider's own id of this offer", V_TEXT, show_provider_id},
+	{"gpu_type", NULL, "model of the GPU; CPU where there is none", V_TEXT, show_gpu_type},
+	{"gpu_count", NULL, "number of GPUs", V_INT, show_gpu_count},
+	{"vram_gb", "GB", "memory of each GPU, nominal", V_INT, show_vram_gb},
+	{"price_per_hour", "USD/h", "all-in price at the default disk size", V_MONEY,
+	 show_price_u6},
+	{"location", NULL, "where the machine stands", V_TEXT, show_location},
+	{"reliability", NULL, "0 to 1, as the provider rates the machine", V_DECIMAL,
+	 show_reliability_m},
+	{"available", NULL, "1 if it can be bought now", V_BOOL, show_available},
+	{"max_duration_hours", "h", "longest time for which it is offered", V_INT,
+	 show_max_duration_hours},
+	{"availability_confidence", NULL,
+	 "0 to 1; falls while refreshed lists no longer show the offer", V_DECIMAL,
+	 show_confidence_m},
+	{"cuda_version", NULL, "newest CUDA that the driver supports", V_DECIMAL, show_cuda_m},
+	{"machine_id", NULL, "the provider's id of the machine behind the offer", V_TEXT,
+	 show_machine_id},
+	{"interruptible", NULL, "1 if the machine may be taken away by a higher bid", V_BOOL,
+	 show_interruptible},
+	{"min_bid", "USD/h", "lowest bid for an interruptible machine", V_MONEY, show_min_bid_u6},
+};
+const size_t offer_field_count = ARRAY_LEN(offer_fields);
+
+uint64_t offer_diff(const struct offer *a, const struct offer *b)
+{
+	uint64_t bits = 0;
+	BUF x = {0};
+	BUF y = {0};
+
+	/* A market of 10 000 offers is compared every minute and hardly any differ; equal bytes are
+	 * equal values (unequal ones need not differ: what stands behind a NUL does not count). */
+	if (memcmp(a, b, sizeof(*a)) == 0)
+		return 0;
+	for (size_t i = 0; i < offer_field_count; i++) {
+		buf_reset(&x);
+		buf_reset(&y);
+		offer_fields[i].show(a, &x);
+		offer_fields[i].show(b, &y);
+		if (x.failed || y.failed || x.len != y.len ||
+		    (x.len && memcmp(x.data, y.data, x.len) != 0))
+			bits |= UINT64_C(1) << i;
+	}
+	return bits;
+}

@@ -1,0 +1,159 @@
+/*
+ * The text of search/QUERY/why: so that "none" is explained. The conditions are applied one after
+ * the other, in the order of the keys; each row says how many offers are left after it and which of
+ * those that it removed came nearest, so that a person sees which condition to loosen and by how
+ * much. One pass over the market. Pure; any thread. Tests: tests/unit/test_query.c.
+ */
+#include <inttypes.h>
+#include <string.h>
+
+#include "check.h"
+#include "query.h"
+
+/* Row 0 is "available"; key k is row k + 1. */
+#define WHY_ROWS (Q_KEY_COUNT + 1)
+
+struct why_row {
+	size_t left;
+	const struct offer *nearest;
+	uint64_t distance;
+};
+
+static uint64_t gap(int64_t a, int64_t b)
+{
+	if (a < 0)
+		return UINT64_MAX; /* unknown is farther than anything known */
+	return a > b ? (uint64_t)a - (uint64_t)b : (uint64_t)b - (uint64_t)a;
+}
+
+/* How far an offer is from a condition that it does not meet. Texts have no distance, except a
+ * model: the fewer letters it shares with the wanted one from the left, the farther. */
+static uint64_t why_distance(const struct query *q, enum query_key key, const struct offer *o)
+{
+	char a[64], b[64];
+	size_t same = 0;
+
+	switch (key) {
+	case Q_PROVIDER:
+	case Q_LOCATION:
+	case Q_INTERRUPTIBLE:
+	case Q_KEY_COUNT:
+		return 0;
+	case Q_GPU:
+		fold(q->text[key], a, sizeof(a));
+		fold(o->gpu_type, b, sizeof(b));
+		while (a[same] && a[same] == b[same])
+			same++;
+		return sizeof(a) - same;
+	case Q_GPU_COUNT:
+	case Q_MIN_GPU_COUNT:
+		return gap(o->gpu_count, q->num[key]);
+	case Q_MIN_VRAM:
+	case Q_MAX_VRAM:
+		return gap(o->vram_gb, q->num[key]);
+	case Q_MAX_PRICE:
+		return gap(o->price_u6, q->num[key]);
+	case Q_MIN_RELIABILITY:
+		return gap(o->reliability_m, q->num[key]);
+	case Q_MIN_CONFIDENCE:
+		return gap(o->confidence_m, q->num[key]);
+	case Q_MIN_CUDA:
+		return gap(o->cuda_m, q->num[key]);
+	}
+	return 0;
+}
+
+/* The value that the condition looked at, under its name in offer_fields. */
+static const char *why_field(enum query_key key)
+{
+	switch (key) {
+	case Q_PROVIDER:
+		return "provider";
+	case Q_GPU:
+		return "gpu_type";
+	case Q_GPU_COUNT:
+	case Q_MIN_GPU_COUNT:
+		return "gpu_count";
+	case Q_MIN_VRAM:
+	case Q_MAX_VRAM:
+		return "vram_gb";
+	case Q_MAX_PRICE:
+		return "price_per_hour";
+	case Q_LOCATION:
+		return "location";
+	case Q_MIN_RELIABILITY:
+		return "reliability";
+	case Q_MIN_CONFIDENCE:
+		return "availability_confidence";
+	case Q_MIN_CUDA:
+		return "cuda_version";
+	case Q_INTERRUPTIBLE:
+		return "interruptible";
+	case Q_KEY_COUNT:
+		break;
+	}
+	return "available";
+}
+
+static void why_put_nearest(const struct offer *o, const char *field, struct buf *out)
+{
+	BUF value = {0};
+
+	if (!o)
+		return;
+	for (size_t i = 0; i < offer_field_count; i++)
+		if (strcmp(offer_fields[i].name, field) == 0)
+			offer_fields[i].show(o, &value);
+	buf_printf(out, "%s %s", o->id, value.len ? value.data : "unknown");
+}
+
+static void why_put_row(const char *condition, const struct why_row *row, const char *field,
+			struct buf *out)
+{
+	buf_escape(out, condition, strlen(condition));
+	buf_printf(out, "\t%zu\t", row->left);
+	why_put_nearest(row->nearest, field, out);
+	buf_putc(out, '\n');
+}
+
+static void why_count(const struct query *q, const struct offer *o, struct why_row rows[WHY_ROWS])
+{
+	for (size_t i = 0; i < WHY_ROWS; i++) {
+		enum query_key key = i ? (enum query_key)(i - 1) : Q_KEY_COUNT;
+		uint64_t distance;
+
+		if (i == 0 ? o->available : query_match_key(q, key, o)) {
+			rows[i].left++;
+			continue;
+		}
+		distance = why_distance(q, key, o); /* ties: the cheaper, which comes first */
+		if (!rows[i].nearest || distance < rows[i].distance) {
+			rows[i].nearest = o;
+			rows[i].distance = distance;
+		}
+		return;
+	}
+}
+
+void query_why(const struct query *q, const struct inventory *inv, struct buf *out)
+{
+	struct why_row rows[WHY_ROWS] = {0};
+	const struct why_row all = {.left = inv ? inv->count : 0};
+
+	for (size_t i = 0; i < all.left; i++)
+		why_count(q, &inv->offers[i], rows);
+	buf_puts(out, "# condition\tleft\tnearest_removed\n");
+	why_put_row("all", &all, "", out);
+	if (rows[0].nearest) /* a row only where it explains something */
+		why_put_row("available=1", &rows[0], why_field(Q_KEY_COUNT), out);
+	for (enum query_key k = 0; k < Q_KEY_COUNT; k++) {
+		struct query one = {.set = q->set & UINT32_C(1) << k, .gpu_exact = q->gpu_exact};
+		BUF condition = {0};
+
+		if (!one.set)
+			continue;
+		COPY(one.text[k], q->text[k]);
+		query_put(&one, &condition);
+		why_put_row(condition.data ? condition.data : "", &rows[k + 1], why_field(k), out);
+	}
+}
