@@ -1,8 +1,8 @@
 /*
- * The engine: owns every session, the market and the alarms; carries out what core decides. Doors (the
- * mount, HTTP) order and observe through this header and decide nothing. It never blocks: an order that
- * must be durable is answered through its callback. No client owns work: an order whose callback was
- * forgotten (engine_forget) is carried out all the same. Loop thread only.
+ * The engine: owns every session, the market and the alarms; carries out what core decides. Doors
+ * (the mount, HTTP) order and observe through this header and decide nothing. It never blocks: an
+ * order that must be durable is answered through its callback. No client owns work: an order whose
+ * callback was forgotten (engine_forget) is carried out all the same. Loop thread only.
  */
 #ifndef GPUFS_ENGINE_ENGINE_H
 #define GPUFS_ENGINE_ENGINE_H
@@ -16,7 +16,8 @@
 
 struct engine;
 
-/* Who orders. `admin`: uid 0 or a member of ADMIN_GROUP, as the door established without blocking. */
+/* Who orders. `admin`: uid 0 or a member of ADMIN_GROUP, as the door established without blocking.
+ */
 struct caller {
 	int64_t uid, gid, pid;
 	const char *name; /* of the uid, for `owner` and the books; "" if it has none. Borrowed */
@@ -51,10 +52,12 @@ enum change_kind {
 	CH_SESSION_NAME,   /* renamed (old name in `text`) */
 	CH_SESSION_ENDED,  /* left sessions/, is now in history/ */
 	CH_SESSION_PROVEN, /* its receipt is complete */
-	CH_SESSION_GONE,   /* a removed draft, or history that was purged: pointer dies after this */
-	CH_MARKET,	   /* before, after: both alive during the call */
-	CH_PROVIDER, CH_ALARMS, CH_STATUS,
-	CH_EVENT,	   /* `text` is the JSON line without newline; session may be NULL */
+	CH_SESSION_GONE, /* a removed draft, or history that was purged: pointer dies after this */
+	CH_MARKET,	 /* before, after: both alive during the call */
+	CH_PROVIDER,
+	CH_ALARMS,
+	CH_STATUS,
+	CH_EVENT, /* `text` is the JSON line without newline; session may be NULL */
 };
 struct change {
 	enum change_kind kind;
@@ -75,7 +78,8 @@ const struct session *engine_by_id(const struct engine *e, const char *id);	/* b
 const struct session *engine_by_serial(const struct engine *e, int64_t serial); /* both */
 /* In order of serial, the first greater than `after`; history says which of the two directories. */
 const struct session *engine_next(const struct engine *e, int64_t after, bool history);
-/* Newest life of `name` in history/ that uid may see as its own (uid 0: among all); NULL if none. */
+/* Newest life of `name` in history/ that uid may see as its own (uid 0: among all); NULL if none.
+ */
 const struct session *engine_last(const struct engine *e, const char *name, int64_t uid);
 static inline bool session_in_history(const struct session *s)
 {
@@ -83,9 +87,12 @@ static inline bool session_in_history(const struct session *s)
 }
 /* The last failed command on this session ("" if none): time and sentence. */
 const char *engine_session_error(const struct engine *e, const struct session *s);
+/* A purchase that was refused at close, until the spec is written again; NULL if none. */
+const struct error *engine_session_refusal(const struct engine *e, const struct session *s);
 void engine_note_error(struct engine *e, const struct session *s, const struct error *why);
 /* The session's event lines, oldest first: text for people, or JSON lines. */
-void engine_session_log(const struct engine *e, const struct session *s, bool json, struct buf *out);
+void engine_session_log(const struct engine *e, const struct session *s, bool json,
+			struct buf *out);
 /* Text of `plan`: what commit would do now. */
 void engine_plan(struct engine *e, const struct session *s, const struct caller *who,
 		 struct buf *out);
@@ -107,7 +114,7 @@ bool engine_provider_view(const struct engine *e, size_t i, struct provider_view
 struct status_view {
 	const char *state, *why; /* starting ok degraded draining */
 	int64_t by_state[S_COUNT];
-	int64_t burn_u6;	 /* USD an hour of what runs now */
+	int64_t burn_u6; /* USD an hour of what runs now */
 	int64_t started_us;
 };
 void engine_status(const struct engine *e, struct status_view *out);
@@ -144,8 +151,8 @@ void engine_spec_close(struct engine *e, const struct caller *who, const struct 
 void engine_commit(struct engine *e, const struct caller *who, const struct session *s, order_cb cb,
 		   void *arg);
 /* One line of a session's ctl: commit done destroy retry probe extend. */
-void engine_ctl(struct engine *e, const struct caller *who, const struct session *s, struct str line,
-		order_cb cb, void *arg);
+void engine_ctl(struct engine *e, const struct caller *who, const struct session *s,
+		struct str line, order_cb cb, void *arg);
 /* One line of the root's ctl: refresh [PROVIDER], reconcile, drain, undrain. */
 void engine_root_ctl(struct engine *e, const struct caller *who, struct str line, order_cb cb,
 		     void *arg);

@@ -1,7 +1,8 @@
 /*
- * The world, as the engine sees it: one table of functions. main.c fills it with src/io/; tests and the
- * simulator fill it with a virtual clock and a virtual disk. Every callback comes on the loop thread,
- * never from inside the call that asked for it, and exactly once unless the request was cancelled.
+ * The world, as the engine sees it: one table of functions. main.c fills it with src/io/; tests and
+ * the simulator fill it with a virtual clock and a virtual disk. Every callback comes on the loop
+ * thread, never from inside the call that asked for it, and exactly once unless the request was
+ * cancelled.
  */
 #ifndef GPUFS_ENGINE_WORLD_H
 #define GPUFS_ENGINE_WORLD_H
@@ -28,14 +29,14 @@ struct probe_args {
 	int64_t port;
 	const struct secret *private_key;
 	const char *public_key;
-	const char *host_key;	  /* pinned "ssh-ed25519 AAAA…", or "" = accept and report */
-	int64_t timeout_us;	  /* of the whole attempt */
+	const char *host_key; /* pinned "ssh-ed25519 AAAA…", or "" = accept and report */
+	int64_t timeout_us;   /* of the whole attempt */
 };
 enum probe_verdict {
-	PROBE_OK,	    /* logged in, the command ran */
-	PROBE_NOT_YET,	    /* refused, reset, no banner, time-out: normal while booting */
-	PROBE_LOGIN_REFUSED,/* handshake done, key refused: normal for the first minutes */
-	PROBE_HOST_KEY,	    /* another host key than the pinned one: alarm */
+	PROBE_OK,	     /* logged in, the command ran */
+	PROBE_NOT_YET,	     /* refused, reset, no banner, time-out: normal while booting */
+	PROBE_LOGIN_REFUSED, /* handshake done, key refused: normal for the first minutes */
+	PROBE_HOST_KEY,	     /* another host key than the pinned one: alarm */
 };
 typedef void (*probe_cb)(void *arg, enum probe_verdict v, const char *host_key, const char *text);
 
@@ -43,11 +44,11 @@ typedef void (*probe_cb)(void *arg, enum probe_verdict v, const char *host_key, 
 enum host_op { HOST_GPUS, HOST_START, HOST_LIST, HOST_LOOK, HOST_KILL };
 struct host_call {
 	enum host_op op;
-	const char *label;	      /* START, LOOK, KILL: also the instance's id */
-	int64_t uid, gid;	      /* START */
-	const char *authorized_keys;  /* START */
-	const char *visible_devices;  /* START: CUDA_VISIBLE_DEVICES, "" = none */
-	const struct spec_env *env;   /* START */
+	const char *label;	     /* START, LOOK, KILL: also the instance's id */
+	int64_t uid, gid;	     /* START */
+	const char *authorized_keys; /* START */
+	const char *visible_devices; /* START: CUDA_VISIBLE_DEVICES, "" = none */
+	const struct spec_env *env;  /* START */
 	size_t env_count;
 };
 struct host_gpu {
@@ -56,18 +57,18 @@ struct host_gpu {
 };
 struct host_instance {
 	char label[64];
-	bool alive;		 /* any process left */
-	bool listening;		 /* sshd answers on the port */
+	bool alive;	/* any process left */
+	bool listening; /* sshd answers on the port */
 	char user[64];
 	int64_t port;
 	char host_key[256];
 	char visible_devices[64];
-	char text[160];		 /* last line of its log, or why it is not listening */
-	char evidence[160];	 /* when not alive: how that was established */
+	char text[160];	    /* last line of its log, or why it is not listening */
+	char evidence[160]; /* when not alive: how that was established */
 };
 struct host_result {
-	int err;		 /* 0 or negative errno; -ENOENT: no such instance */
-	bool maybe;		 /* START failed in a way that may have left something: look */
+	int err;    /* 0 or negative errno; -ENOENT: no such instance */
+	bool maybe; /* START failed in a way that may have left something: look */
 	char text[256];
 	const struct host_gpu *gpus;
 	const struct host_instance *instances;
@@ -77,8 +78,8 @@ typedef void (*host_cb)(void *arg, const struct host_result *res);
 
 struct world {
 	void *self;
-	int64_t (*wall_us)(void *self);	 /* UTC; may step */
-	int64_t (*mono_us)(void *self);	 /* never steps */
+	int64_t (*wall_us)(void *self); /* UTC; may step */
+	int64_t (*mono_us)(void *self); /* never steps */
 	void (*random)(void *self, void *out, size_t n);
 
 	struct timer *(*timer_new)(void *self, void (*fire)(void *arg), void *arg);
@@ -87,7 +88,8 @@ struct world {
 
 	/* In order. Takes the op's texts (the struct itself may live on the caller's stack). */
 	void (*journal)(void *self, struct journal_op *op, journal_cb cb, void *arg);
-	/* Free the ballast: orders to destroy must go through on a full disk. true if there was one. */
+	/* Free the ballast: orders to destroy must go through on a full disk. true if there was
+	 * one. */
 	bool (*journal_ballast)(void *self);
 
 	void (*keygen)(void *self, const char *comment, keygen_cb cb, void *arg);

@@ -1,0 +1,489 @@
+/*
+ * Carrying out: asks reconcile for the next action of each session that is due and does it, until
+ * it says wait. One timer wakes this for the earliest deadline; the tick is a safety net (a wall
+ * clock that stepped). Loop thread. Tests: tests/unit/test_engine.c.
+ */
+#include <string.h>
+
+#include "internal.h"
+
+#define STEPS_MAX 16 /* of one session in one turn; more would be a loop without an end */
+
+static uint32_t chance(struct engine *e)
+{
+	uint32_t r;
+
+	e->w->random(e->w->self, &r, sizeof r);
+	return r;
+}
+
+/* ---- key pair ---- */
+
+static void key_made(void *arg, const char *private_openssh, const char *public_line,
+		     const struct error *why)
+{
+	struct life *l = arg;
+
+	l->o.keygen_busy = false;
+	if (!l->dead && !l->e->stopping) {
+		if (private_openssh) {
+			secret_set(&l->s.private_key, private_openssh, strlen(private_openssh));
+			free(l->s.public_key);
+			l->s.public_key = strdup(public_line);
+			CHECK(l->s.public_key);
+			life_changed(l);
+		} else {
+			event(l->e, l, NULL, "error", "no key pair: %s", why->text);
+			life_end(l, END_REFUSED, "no key pair could be made", NULL);
+		}
+	}
+	life_unref(l);
+}
+
+static void do_keygen(struct life *l)
+{
+	struct world *w = l->e->w;
+	char comment[80];
+
+	snprintf(comment, sizeof comment, "gpufs-%s", l->s.name);
+	l->o.keygen_busy = true;
+	l->refs++;
+	w->keygen(w->self, comment, key_made, l);
+}
+
+/* ---- the next attempt ---- */
+
+/* Between attempts that had no effect: ever longer, so that a provider that loses orders is spared.
+ */
+int64_t attempt_pause_us(struct life *l)
+{
+	int64_t n = l->s.attempt > 20 ? 20 : l->s.attempt;
+
+	return backoff_us(SECOND_US, DESTROY_MAX_US, n > 0 ? (unsigned)n - 1 : 0, chance(l->e));
+}
+
+static void reset_attempt(struct session *s)
+{
+	s->instance_state = I_NONE;
+	s->instance_id[0] = '\0';
+	s->label[0] = '\0';
+	s->asked_us = s->booted_us = s->delete_us = s->gone_us = 0;
+	s->ssh_host[0] = s->ssh_user[0] = '\0';
+	s->ssh_port = 0;
+	free(s->host_key);
+	s->host_key = NULL;
+}
+
+static void forget_observed(struct life *l)
+{
+	struct observed *o = &l->o;
+	bool busy = o->journal_busy, keygen = o->keygen_busy;
+	int64_t hold = o->hold_released_us;
+
+	*o = (struct observed){.journal_busy = busy,
+			       .keygen_busy = keygen,
+			       .hold_released_us = hold,
+			       .lag_us = o->lag_us};
+	l->destroys = l->login_refusals = 0;
+}
+
+static void do_choose(struct life *l)
+{
+	struct engine *e = l->e;
+	struct session *s = &l->s;
+	struct error why = {0};
+	int64_t now = engine_now(e);
+
+	if (!buy_choose(l, &why)) {
+		/* Every change of the market asks again. */
+		l->o.next_choose_us = INT64_MAX;
+		if (strcmp(s->reason, "waiting for an offer that matches")) {
+			life_reason(l, "waiting for an offer that matches");
+			life_changed(l);
+		}
+		return;
+	}
+	if (s->attempt >= ATTEMPTS_MAX) {
+		life_end(l, END_REFUSED, "create refused: too many attempts had no effect", NULL);
+		return;
+	}
+	reset_attempt(s);
+	forget_observed(l);
+	s->attempt++;
+	s->attempt_cause = END_NONE;
+	label_make(s->label, e->p->deployment, s->id, s->attempt, e->p->label_key);
+	/* Journaled as asked before it is sent: after a crash in between, "asked" means "unknown",
+	 * and only a list resolves it (rules 1 and 2). */
+	s->instance_state = I_ASKED;
+	s->asked_us = now;
+	l->o.may_create = true;
+	if (!s->bought_us) {
+		s->bought_us = now;
+		s->expires_us = now + s->hours * HOUR_US;
+	}
+	l->o.lag_us = source_of(e, s->provider)->p->lag_us;
+	life_state(l, S_PROVISIONING, "asking the provider", NULL);
+	event(e, l, NULL, "attempt", "%d: %s as %s", (int)s->attempt, s->offer_id, s->label);
+	life_changed(l);
+}
+
+/* An attempt was given up and nothing of it is left: the next one, or the end. */
+static void do_next_attempt(struct life *l)
+{
+	struct session *s = &l->s;
+	enum end_cause cause = (enum end_cause)s->attempt_cause;
+	int64_t now = engine_now(l->e);
+	BUF failed = {0};
+
+	s->billed_prior_us = session_billed_us(s, now);
+	s->cost_prior_u6 = session_cost_u6(s, now);
+	if (s->retries_left <= 0) {
+		int64_t gone = s->gone_us;
+
+		s->asked_us = 0; /* it is in the sums of earlier attempts now */
+		s->gone_us = gone;
+		life_end(l, cause, s->reason, NULL);
+		return;
+	}
+	s->retries_left--;
+	buf_printf(&failed, "%s%s%s", s->failed_offers ? s->failed_offers : "",
+		   s->failed_offers && s->failed_offers[0] ? "," : "", s->offer_id);
+	CHECK(!failed.failed);
+	free(s->failed_offers);
+	s->failed_offers = buf_take(&failed);
+	reset_attempt(s);
+	forget_observed(l);
+	s->attempt_cause = END_NONE;
+	s->state_us = now; /* the boot limit counts anew */
+	life_reason(l, "looking for another offer");
+	life_changed(l);
+}
+
+/* ---- SSH ---- */
+
+static void probe_done(void *arg, enum probe_verdict v, const char *host_key, const char *text)
+{
+	struct life *l = arg;
+	struct engine *e = l->e;
+	struct session *s = &l->s;
+	int64_t now = engine_now(e), pause = PROBE_PAUSE_US;
+
+	l->probe = NULL;
+	l->o.probe_busy = false;
+	if (l->dead || e->stopping || s->instance_state != I_EXISTS) {
+		life_unref(l);
+		return;
+	}
+	switch (v) {
+	case PROBE_OK:
+		if (!s->host_key || !s->host_key[0]) {
+			free(s->host_key);
+			s->host_key = strdup(host_key); /* pinned at the first verified login */
+			CHECK(s->host_key);
+		}
+		l->o.probe_ok = true;
+		engine_alarm_clear(e, "host_key", s->name);
+		break;
+	case PROBE_NOT_YET:
+		life_reason(l, "waiting for its SSH server: %s", text);
+		break;
+	case PROBE_LOGIN_REFUSED:
+		/* Normal for the first minutes; only refused logins back off. */
+		l->login_refusals++;
+		life_reason(l, "SSH refused the key %u times", l->login_refusals);
+		pause = backoff_us(PROBE_PAUSE_US, e->p->ssh_backoff_max_us, l->login_refusals,
+				   chance(e));
+		break;
+	case PROBE_HOST_KEY:
+		life_reason(l, "the machine answers with another host key than before");
+		engine_alarm(e, "host_key", s->name,
+			     "the machine answers with another host key than the one pinned; it is "
+			     "not trusted");
+		break;
+	}
+	l->o.next_probe_us = now + pause;
+	if (s->state == S_PROVISIONING && v != PROBE_OK)
+		tell(e, CH_SESSION, s, NULL);
+	else if (s->state == S_RUNNING)
+		event(e, l, NULL, "probe", "%s", v == PROBE_OK ? "the login works" : text);
+	life_wake(l);
+	life_unref(l);
+}
+
+void probe_now(struct life *l)
+{
+	struct session *s = &l->s;
+	struct world *w = l->e->w;
+	struct probe_args args = {.host = s->ssh_host,
+				  .user = s->ssh_user,
+				  .port = s->ssh_port,
+				  .private_key = &s->private_key,
+				  .public_key = s->public_key,
+				  .host_key = s->host_key ? s->host_key : "",
+				  .timeout_us = PROBE_LIMIT_US};
+
+	if (l->probe || !s->ssh_host[0] || !s->ssh_port || !s->private_key.bytes)
+		return;
+	l->o.probe_busy = true;
+	l->refs++;
+	l->probe = w->probe(w->self, &args, probe_done, l);
+	CHECK(l->probe);
+}
+
+static void do_running(struct life *l)
+{
+	struct session *s = &l->s;
+
+	s->running_us = engine_now(l->e);
+	if (!s->booted_us)
+		s->booted_us = s->running_us;
+	life_state(l, S_RUNNING, "SSH is verified", NULL);
+	life_changed(l);
+}
+
+/* ---- failing and ending ---- */
+
+static void do_fail_attempt(struct life *l, enum end_cause cause)
+{
+	char last[200];
+
+	COPY(last, l->s.reason);
+	l->s.attempt_cause = cause;
+	if (cause == END_SSH)
+		life_reason(l, "SSH verification timeout: %s", last);
+	else
+		life_reason(l, "boot failed: %s", last);
+	event(l->e, l, NULL, "attempt_failed", "%s", l->s.reason);
+	life_changed(l);
+}
+
+static void do_end(struct life *l, enum end_cause cause)
+{
+	static const char *const texts[END_COUNT] = {
+		[END_NONE] = "",
+		[END_DESTROYED] = "destroyed",
+		[END_DONE] = "done",
+		[END_EXPIRED] = "expired",
+		[END_HARD_MAX] = "hard maximum",
+		[END_HOLD] = "hold released",
+		[END_LOST] = "instance lost",
+		[END_NO_OFFER] = "no offer",
+		[END_BOOT] = "boot failed",
+		[END_SSH] = "SSH verification timeout",
+		[END_REFUSED] = "create refused",
+	};
+
+	CHECK(cause < END_COUNT);
+	if (cause == END_LOST) {
+		l->o.destroy_ok_us = 1; /* nothing to send: the proof is complete already */
+		l->s.delete_us = l->o.absent_us[0]; /* billed until the first list without it */
+		event(l->e, l, NULL, "lost",
+		      "two complete lists and two queries agree that %s is gone", l->s.instance_id);
+	}
+	life_end(l, cause, texts[cause], NULL);
+}
+
+static void do_gone(struct life *l)
+{
+	struct session *s = &l->s;
+
+	s->instance_state = I_GONE;
+	s->gone_us = engine_now(l->e);
+	engine_alarm_clear(l->e, "stopping", s->name);
+	event(l->e, l, NULL, "gone", "%s: %s", s->instance_id, s->evidence ? s->evidence : "");
+	life_changed(l);
+	market_refresh(source_of(l->e, s->provider));
+}
+
+static void do_void(struct life *l)
+{
+	struct session *s = &l->s;
+
+	s->instance_state = I_NONE;
+	s->asked_us = 0;
+	l->o.may_create = false;
+	free(s->evidence);
+	s->evidence = strdup("no machine of this label was ever made");
+	l->o.next_choose_us = engine_now(l->e) + attempt_pause_us(l);
+	event(l->e, l, NULL, "void", "attempt %d had no effect", (int)s->attempt);
+	life_changed(l);
+}
+
+static void do_finish(struct life *l)
+{
+	struct session *s = &l->s;
+	enum session_state to = s->running_us ? S_STOPPED : S_FAILED;
+
+	/* The key opens nothing any more. */
+	secret_wipe(&s->private_key);
+	if (s->instance_state == I_GONE)
+		s->late_look_us = engine_now(l->e) + LATE_LOOK_US;
+	life_state(l, to, NULL, NULL);
+	event(l->e, l, NULL, "receipt", "%s", s->evidence ? s->evidence : "nothing was ever made");
+	life_changed(l);
+	tell(l->e, CH_SESSION_PROVEN, s, NULL);
+}
+
+static void do_retire(struct life *l)
+{
+	event(l->e, l, NULL, "retire", "kept long enough in sessions/");
+	l->want_removed_us = engine_now(l->e);
+	order_put(l, ORDER_FIRM, NULL, life_removed, NULL, NULL);
+	l->o.journal_busy = true;
+}
+
+static void do_purge(struct life *l)
+{
+	struct journal_op op = {.table = J_SESSION, .erase = true};
+	struct engine *e = l->e;
+
+	CHECK(journal_op_text(&op, l->s.id, strlen(l->s.id)) == 0);
+	life_drop(l);
+	order_op(e, &op, ORDER_LIMIT_US, NULL, NULL);
+}
+
+/* ---- the turn ---- */
+
+/* True: look again at once. */
+static bool do_step(struct life *l, const struct step *step)
+{
+	switch (step->act) {
+	case ACT_WAIT:
+		l->next_us = step->at_us;
+		return false;
+	case ACT_KEYGEN:
+		do_keygen(l);
+		return true;
+	case ACT_CHOOSE:
+		do_choose(l);
+		return true;
+	case ACT_CREATE:
+		call_create(l);
+		return true;
+	case ACT_LIST:
+		market_list(source_of(l->e, l->s.provider));
+		return true;
+	case ACT_LOOK:
+		call_look(l, false);
+		return true;
+	case ACT_VOID:
+		do_void(l);
+		return true;
+	case ACT_PROBE:
+		probe_now(l);
+		return true;
+	case ACT_RUNNING:
+		do_running(l);
+		return true;
+	case ACT_FAIL_ATTEMPT:
+		do_fail_attempt(l, step->cause);
+		return true;
+	case ACT_END:
+		do_end(l, step->cause);
+		return true;
+	case ACT_DESTROY:
+		call_destroy(l);
+		return true;
+	case ACT_GONE:
+		do_gone(l);
+		return true;
+	case ACT_NEXT_ATTEMPT:
+		do_next_attempt(l);
+		return true;
+	case ACT_FINISH:
+		do_finish(l);
+		return true;
+	case ACT_LATE_LOOK:
+		call_look(l, true);
+		return true;
+	case ACT_RETIRE:
+		do_retire(l);
+		return true;
+	case ACT_PURGE:
+		do_purge(l);
+		return false;
+	}
+	return false;
+}
+
+static void stopping_alarm(struct life *l, int64_t now)
+{
+	if (l->s.state != S_STOPPING || now < l->s.state_us + STOPPING_ALARM_US)
+		return;
+	engine_alarm(l->e, "stopping", l->s.name,
+		     "ordered to end more than 15 minutes ago and not proven gone; it is tried for "
+		     "ever");
+}
+
+void drive_now(struct life *l)
+{
+	struct engine *e = l->e;
+	int64_t now = engine_now(e);
+
+	if (l->driving || l->dead || e->stopping)
+		return;
+	l->driving = true;
+	l->refs++;
+	l->next_us = INT64_MAX;
+	if (l->dirty && now >= l->next_put_us)
+		life_put(l);
+	for (int i = 0; i < STEPS_MAX && !l->dead; i++) {
+		struct source *src = source_of(e, l->s.provider);
+		struct step step;
+
+		l->o.lag_us = src ? src->p->lag_us : 0;
+		l->o.list_busy = src && src->list_busy;
+		now = engine_now(e);
+		step = reconcile(&l->s, &l->o, e->p, now);
+		if (!do_step(l, &step))
+			break;
+		l->next_us = now; /* in case the bound ends this: the next turn goes on */
+	}
+	stopping_alarm(l, now);
+	if (l->dirty && l->next_put_us < l->next_us)
+		l->next_us = l->next_put_us;
+	l->driving = false;
+	life_unref(l);
+}
+
+static void check_all_gone(struct engine *e)
+{
+	order_cb cb = e->all_gone;
+
+	if (!cb)
+		return;
+	for (size_t i = 0; i < e->life_count; i++)
+		if (e->lives[i]->s.state != S_DRAFT && !engine_proven(&e->lives[i]->s))
+			return;
+	e->all_gone = NULL;
+	cb(e->all_gone_arg, 0, NULL);
+}
+
+void engine_drive(struct engine *e)
+{
+	int64_t now = engine_now(e), next;
+	bool tick = now >= e->next_tick_us || e->next_tick_us > now + e->p->tick_us;
+
+	if (e->stopping)
+		return;
+	if (tick)
+		e->next_tick_us = now + e->p->tick_us;
+	next = e->next_tick_us;
+	market_drive(e, now);
+	for (size_t i = 0; i < e->life_count; i++) {
+		struct life *l = e->lives[i];
+
+		if (tick || l->next_us <= now)
+			drive_now(l);
+		/* A purge takes l out of the array: the one that moved up is met on the next turn.
+		 */
+		if (i < e->life_count && e->lives[i] == l && l->next_us < next)
+			next = l->next_us;
+		else if (i >= e->life_count || e->lives[i] != l)
+			next = now;
+	}
+	check_all_gone(e);
+	if (market_next_us(e) < next)
+		next = market_next_us(e);
+	engine_wake(e, next);
+}

@@ -1,0 +1,382 @@
+/*
+ * The engine's life and look-ups: who owns the sessions, what doors are told, when the one timer
+ * fires. Loop thread only. Invariants: docs/DESIGN.md. Tests: tests/unit/test_engine.c.
+ */
+#include <string.h>
+
+#include "internal.h"
+
+static void timer_fired(void *arg)
+{
+	engine_drive(arg);
+}
+
+struct engine *engine_new(struct world *w, const struct policy *p, struct provider **providers,
+			  size_t provider_count)
+{
+	struct engine *e = xcalloc(1, sizeof *e);
+
+	e->w = w;
+	e->p = p;
+	e->next_seq = 1;
+	e->sources = xcalloc(provider_count, sizeof *e->sources);
+	e->source_count = provider_count;
+	for (size_t i = 0; i < provider_count; i++)
+		e->sources[i] = (struct source){
+			.e = e, .p = providers[i], .index = i, .enabled = true, .state = "ok"};
+	e->inv = inventory_new(NULL, 0, 0);
+	CHECK(e->inv);
+	e->timer = w->timer_new(w->self, timer_fired, e);
+	return e;
+}
+
+const struct policy *engine_policy(const struct engine *e)
+{
+	return e->p;
+}
+
+int64_t engine_now(const struct engine *e)
+{
+	return e->w->wall_us(e->w->self);
+}
+
+void engine_wake(struct engine *e, int64_t at_us)
+{
+	int64_t delay = at_us - engine_now(e);
+
+	if (e->stopping || !e->started)
+		return;
+	e->w->timer_set(e->w->self, e->timer, delay > 0 ? delay : 0);
+}
+
+/* ---- lives ---- */
+
+struct life *life_of(const struct engine *e, const struct session *s)
+{
+	struct life *l = container_of(s, struct life, s);
+
+	CHECK(l->e == e);
+	return l;
+}
+
+struct life *life_new(struct engine *e, const struct session *s)
+{
+	struct life *l = xcalloc(1, sizeof *l);
+	size_t at = e->life_count;
+
+	l->s = *s;
+	l->e = e;
+	l->refs = 1;
+	if (e->life_count == e->life_cap) {
+		e->life_cap = e->life_cap ? e->life_cap * 2 : 16;
+		e->lives = reallocarray(e->lives, e->life_cap, sizeof(struct life *));
+		CHECK(e->lives);
+	}
+	while (at > 0 && e->lives[at - 1]->s.serial > s->serial) {
+		e->lives[at] = e->lives[at - 1];
+		at--;
+	}
+	e->lives[at] = l;
+	e->life_count++;
+	if (s->serial > e->last_serial)
+		e->last_serial = s->serial;
+	return l;
+}
+
+static void life_free(struct life *l)
+{
+	events_free(l);
+	free(l->error_text);
+	session_free(&l->s);
+	free(l);
+}
+
+void life_unref(struct life *l)
+{
+	CHECK(l->refs > 0);
+	if (--l->refs == 0)
+		life_free(l);
+}
+
+void life_drop(struct life *l)
+{
+	struct engine *e = l->e;
+
+	CHECK(!l->dead);
+	l->dead = true;
+	if (l->probe) {
+		e->w->probe_cancel(e->w->self, l->probe);
+		l->probe = NULL;
+		l->o.probe_busy = false;
+		life_unref(l);
+	}
+	tell(e, CH_SESSION_GONE, &l->s, NULL);
+	for (size_t i = 0; i < e->life_count; i++) {
+		if (e->lives[i] != l)
+			continue;
+		memmove(&e->lives[i], &e->lives[i + 1],
+			(e->life_count - i - 1) * sizeof(struct life *));
+		e->life_count--;
+		break;
+	}
+	life_unref(l);
+}
+
+void life_wake(struct life *l)
+{
+	l->next_us = 0;
+	engine_wake(l->e, 0);
+}
+
+void life_changed(struct life *l)
+{
+	int64_t now = engine_now(l->e);
+
+	/* Strictly greater, so that it also tells whether anything happened meanwhile. */
+	l->s.changed_us = now > l->s.changed_us ? now : l->s.changed_us + 1;
+	life_put(l);
+	tell(l->e, CH_SESSION, &l->s, NULL);
+	life_wake(l);
+}
+
+void life_reason(struct life *l, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(l->s.reason, sizeof l->s.reason, fmt, ap);
+	va_end(ap);
+}
+
+void life_state(struct life *l, enum session_state to, const char *reason, const struct caller *who)
+{
+	enum session_state from = (enum session_state)l->s.state;
+	int64_t now = engine_now(l->e);
+
+	CHECK(state_may(from, to));
+	if (reason)
+		copy_text(l->s.reason, sizeof l->s.reason, reason);
+	if (from == to)
+		return;
+	l->s.state = to;
+	l->s.state_us = now;
+	if (state_terminal(to))
+		l->s.stopped_us = now;
+	event(l->e, l, who, state_name(to), "%s", l->s.reason);
+	tell(l->e, CH_SESSION_STATE, &l->s, NULL);
+	tell(l->e, CH_STATUS, NULL, NULL);
+}
+
+bool session_living(const struct session *s)
+{
+	return s->state != S_DRAFT && !state_terminal((enum session_state)s->state);
+}
+
+bool engine_proven(const struct session *s)
+{
+	return state_terminal((enum session_state)s->state) &&
+	       (s->instance_state == I_NONE || s->instance_state == I_GONE);
+}
+
+/* ---- loading and running ---- */
+
+int engine_load(struct engine *e, const struct journal_op *row, struct error *why)
+{
+	struct session s;
+	int err;
+
+	switch (row->table) {
+	case J_SESSION:
+		err = session_unpack(&s, row, why);
+		if (err)
+			return err;
+		if (engine_by_serial(e, s.serial) || engine_by_id(e, s.id) ||
+		    (!s.removed_us && engine_by_name(e, s.name))) {
+			session_free(&s);
+			return fail(why, ERR_INVALID, "session %s stands twice in the database",
+				    s.id);
+		}
+		life_new(e, &s);
+		return 0;
+	case J_EVENT:
+		event_load(e, row);
+		return 0;
+	case J_META:
+		if (row->n == 2 && row->v[0].type == JV_TEXT && row->v[1].type == JV_TEXT &&
+		    !strcmp(row->v[0].text, "last_serial"))
+			e->last_serial = strtoll(row->v[1].text, NULL, 10) > e->last_serial
+						 ? strtoll(row->v[1].text, NULL, 10)
+						 : e->last_serial;
+		return 0;
+	case J_TABLE_COUNT:
+		break;
+	}
+	return fail(why, ERR_INVALID, "a row of an unknown table");
+}
+
+void engine_start(struct engine *e)
+{
+	e->started = true;
+	e->started_us = engine_now(e);
+	e->looked_us = e->started_us; /* somebody will: the first refresh is at once */
+	for (size_t i = 0; i < e->life_count; i++) {
+		struct life *l = e->lives[i];
+
+		if (!l->s.held)
+			continue;
+		/* A restart never releases a hold (tree, `hold`). */
+		l->s.held = 0;
+		life_put(l);
+		if (session_living(&l->s))
+			engine_alarm(
+				e, "hold", l->s.name,
+				"gpufs was restarted while somebody held this session; its "
+				"holders could not be carried over, so the normal expiry applies");
+	}
+	event(e, NULL, NULL, "started", "%zu sessions known", e->life_count);
+	engine_wake(e, 0);
+}
+
+void engine_stop(struct engine *e)
+{
+	e->stopping = true;
+	e->w->timer_set(e->w->self, e->timer, -1);
+	for (size_t i = 0; i < e->life_count; i++) {
+		struct life *l = e->lives[i];
+
+		if (l->probe) {
+			e->w->probe_cancel(e->w->self, l->probe);
+			l->probe = NULL;
+			life_unref(l);
+		}
+		if (l->dirty)
+			life_put(l);
+	}
+	orders_stop(e);
+}
+
+void engine_free(struct engine *e)
+{
+	if (!e)
+		return;
+	/* A life that an answer still refers to stays: the process is about to end. */
+	while (e->life_count)
+		life_unref(e->lives[--e->life_count]);
+	free(e->lives);
+	for (size_t i = 0; i < e->source_count; i++)
+		free(e->sources[i].offers);
+	free(e->sources);
+	free(e->alarms);
+	inventory_unref(e->inv);
+	e->w->timer_free(e->w->self, e->timer);
+	free(e);
+}
+
+/* ---- doors ---- */
+
+void engine_add_door(struct engine *e, struct door *d)
+{
+	d->next = e->doors;
+	e->doors = d;
+}
+
+void tell(struct engine *e, enum change_kind kind, const struct session *s, const char *text)
+{
+	struct change c = {.kind = kind, .session = s, .text = text};
+
+	for (struct door *d = e->doors; d && e->started; d = d->next)
+		d->changed(d, &c);
+}
+
+/* ---- looking ---- */
+
+const struct session *engine_by_name(const struct engine *e, const char *name)
+{
+	for (size_t i = 0; i < e->life_count; i++)
+		if (!session_in_history(&e->lives[i]->s) && !strcmp(e->lives[i]->s.name, name))
+			return &e->lives[i]->s;
+	return NULL;
+}
+
+const struct session *engine_by_id(const struct engine *e, const char *id)
+{
+	for (size_t i = 0; i < e->life_count; i++)
+		if (!strcmp(e->lives[i]->s.id, id))
+			return &e->lives[i]->s;
+	return NULL;
+}
+
+/* Index of the first life whose serial is greater than `after`. */
+static size_t upper(const struct engine *e, int64_t after)
+{
+	size_t lo = 0, hi = e->life_count;
+
+	while (lo < hi) {
+		size_t mid = lo + (hi - lo) / 2;
+
+		if (e->lives[mid]->s.serial > after)
+			hi = mid;
+		else
+			lo = mid + 1;
+	}
+	return lo;
+}
+
+const struct session *engine_by_serial(const struct engine *e, int64_t serial)
+{
+	size_t at = upper(e, serial - 1);
+
+	if (at < e->life_count && e->lives[at]->s.serial == serial)
+		return &e->lives[at]->s;
+	return NULL;
+}
+
+const struct session *engine_next(const struct engine *e, int64_t after, bool history)
+{
+	for (size_t i = upper(e, after); i < e->life_count; i++)
+		if (session_in_history(&e->lives[i]->s) == history)
+			return &e->lives[i]->s;
+	return NULL;
+}
+
+const struct session *engine_last(const struct engine *e, const char *name, int64_t uid)
+{
+	for (size_t i = e->life_count; i-- > 0;) {
+		const struct session *s = &e->lives[i]->s;
+
+		if (session_in_history(s) && !strcmp(s->name, name) &&
+		    (uid == 0 || s->owner_uid == uid))
+			return s;
+	}
+	return NULL;
+}
+
+const char *engine_session_error(const struct engine *e, const struct session *s)
+{
+	struct life *l = life_of(e, s);
+
+	return l->error_text ? l->error_text : "";
+}
+
+const struct error *engine_session_refusal(const struct engine *e, const struct session *s)
+{
+	struct life *l = life_of(e, s);
+
+	return l->refusal.code ? &l->refusal : NULL;
+}
+
+void engine_note_error(struct engine *e, const struct session *s, const struct error *why)
+{
+	struct life *l = life_of(e, s);
+	BUF b = {0};
+
+	put_time(&b, engine_now(e));
+	buf_printf(&b, " %s ", errno_name(err_errno(why->code)));
+	if (why->line)
+		buf_printf(&b, "line %d, column %d: ", why->line, why->column);
+	buf_escape(&b, why->text, strlen(why->text));
+	buf_putc(&b, '\n');
+	free(l->error_text);
+	l->error_text = buf_take(&b);
+	tell(e, CH_SESSION, s, NULL);
+}

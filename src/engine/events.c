@@ -1,0 +1,249 @@
+/*
+ * Events, alarms and status. Every state change, order, refusal and automatic act is one event: it
+ * goes to the store, the session's log, the streams, and the log as an AUDIT line. Loop thread.
+ * Tests: tests/unit/test_engine.c.
+ */
+#include <stdarg.h>
+#include <string.h>
+
+#include "internal.h"
+
+#define ALARMS_MAX 256
+
+/* ---- events ---- */
+
+static void remember(struct life *l, struct event ev)
+{
+	if (l->event_count == EVENTS_PER_SESSION) {
+		free(l->events[0].json);
+		free(l->events[0].text);
+		memmove(&l->events[0], &l->events[1],
+			(EVENTS_PER_SESSION - 1) * sizeof l->events[0]);
+		l->event_count--;
+	}
+	l->events[l->event_count++] = ev;
+}
+
+void events_free(struct life *l)
+{
+	for (size_t i = 0; i < l->event_count; i++) {
+		free(l->events[i].json);
+		free(l->events[i].text);
+	}
+	l->event_count = 0;
+}
+
+static void event_stored(void *arg, int err)
+{
+	(void)arg;
+	(void)err; /* an event is history, not an order: the log has it too */
+}
+
+static void event_json(struct buf *b, const struct engine *e, const struct life *l,
+		       const struct caller *who, const char *what, const char *text, int64_t now)
+{
+	buf_printf(b, "{\"seq\":%lld,\"time\":\"", (long long)e->next_seq);
+	put_time(b, now);
+	buf_puts(b, "\",\"event\":");
+	buf_json(b, what, strlen(what));
+	if (l) {
+		buf_puts(b, ",\"session\":");
+		buf_json(b, l->s.id, strlen(l->s.id));
+		buf_puts(b, ",\"name\":");
+		buf_json(b, l->s.name, strlen(l->s.name));
+		buf_puts(b, ",\"state\":");
+		buf_json(b, state_name((enum session_state)l->s.state),
+			 strlen(state_name((enum session_state)l->s.state)));
+		if (l->s.consumer[0]) {
+			buf_puts(b, ",\"consumer\":");
+			buf_json(b, l->s.consumer, strlen(l->s.consumer));
+		}
+	}
+	if (who)
+		buf_printf(b, ",\"uid\":%lld,\"pid\":%lld", (long long)who->uid,
+			   (long long)who->pid);
+	buf_puts(b, ",\"text\":");
+	buf_json(b, text, strlen(text));
+	buf_putc(b, '}');
+}
+
+void event(struct engine *e, struct life *l, const struct caller *who, const char *what,
+	   const char *fmt, ...)
+{
+	struct journal_op op = {.table = J_EVENT};
+	int64_t now = engine_now(e);
+	BUF text = {0};
+	BUF json = {0};
+	BUF line = {0};
+	char said[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(said, sizeof said, fmt, ap);
+	va_end(ap);
+	buf_escape(&text, said, strlen(said));
+	event_json(&json, e, l, who, what, said, now);
+	buf_printf(&line, "%s%s%s%s%s", what, l ? " " : "", l ? l->s.name : "",
+		   text.len ? ": " : "", text.data ? text.data : "");
+	e->w->log(e->w->self, LOG_AUDIT_, "%s%s%s", line.data, l ? " session=" : "",
+		  l ? l->s.id : "");
+	CHECK(journal_op_int(&op, e->next_seq++) == 0);
+	CHECK(journal_op_int(&op, now) == 0);
+	CHECK(journal_op_text(&op, l ? l->s.id : "", l ? strlen(l->s.id) : 0) == 0);
+	CHECK(journal_op_text(&op, json.data, json.len) == 0);
+	e->w->journal(e->w->self, &op, event_stored, e);
+	if (l) {
+		BUF own = {0};
+
+		put_time(&own, now);
+		buf_printf(&own, " %s%s%s", what, text.len ? ": " : "", text.data ? text.data : "");
+		remember(l, (struct event){now, strdup(json.data), buf_take(&own)});
+	}
+	tell(e, CH_EVENT, l ? &l->s : NULL, json.data);
+}
+
+void event_load(struct engine *e, const struct journal_op *row)
+{
+	const struct session *s;
+
+	if (row->n != 4 || row->v[0].type != JV_INT || row->v[1].type != JV_INT ||
+	    row->v[2].type != JV_TEXT || row->v[3].type != JV_TEXT)
+		return;
+	if (row->v[0].i >= e->next_seq)
+		e->next_seq = row->v[0].i + 1;
+	s = engine_by_id(e, row->v[2].text);
+	if (!s)
+		return;
+	/* The text for people is made from the JSON when somebody reads it: see engine_session_log.
+	 */
+	remember(life_of(e, s), (struct event){row->v[1].i, strdup(row->v[3].text), NULL});
+}
+
+/* The value of "key":"…" in one of our own lines, still escaped as in JSON. */
+static void put_json_value(struct buf *out, const char *json, const char *key)
+{
+	char want[32];
+	const char *p;
+
+	snprintf(want, sizeof want, "\"%s\":\"", key);
+	p = strstr(json, want);
+	if (!p)
+		return;
+	for (p += strlen(want); *p && *p != '"'; p++) {
+		if (*p == '\\' && p[1])
+			buf_putc(out, *p++);
+		buf_putc(out, *p);
+	}
+}
+
+void engine_session_log(const struct engine *e, const struct session *s, bool json, struct buf *out)
+{
+	struct life *l = life_of(e, s);
+
+	for (size_t i = 0; i < l->event_count; i++) {
+		const struct event *ev = &l->events[i];
+
+		if (json) {
+			buf_puts(out, ev->json);
+		} else if (ev->text) {
+			buf_puts(out, ev->text);
+		} else {
+			put_time(out, ev->time_us);
+			buf_putc(out, ' ');
+			put_json_value(out, ev->json, "event");
+			buf_puts(out, ": ");
+			put_json_value(out, ev->json, "text");
+		}
+		buf_putc(out, '\n');
+	}
+}
+
+/* ---- alarms ---- */
+
+static struct alarm *alarm_find(struct engine *e, const char *what, const char *subject)
+{
+	for (size_t i = 0; i < e->alarm_count; i++)
+		if (!strcmp(e->alarms[i].what, what) && !strcmp(e->alarms[i].subject, subject))
+			return &e->alarms[i];
+	return NULL;
+}
+
+void engine_alarm(struct engine *e, const char *what, const char *subject, const char *text)
+{
+	struct alarm *a = alarm_find(e, what, subject);
+
+	if (a && !strcmp(a->text, text))
+		return;
+	if (!a) {
+		if (e->alarm_count == ALARMS_MAX)
+			return;
+		e->alarms = reallocarray(e->alarms, e->alarm_count + 1, sizeof *e->alarms);
+		CHECK(e->alarms);
+		a = &e->alarms[e->alarm_count++];
+		*a = (struct alarm){.since_us = engine_now(e)};
+		COPY(a->what, what);
+		COPY(a->subject, subject);
+	}
+	COPY(a->text, text);
+	event(e, NULL, NULL, "alarm", "%s %s: %s", what, subject, text);
+	tell(e, CH_ALARMS, NULL, NULL);
+	tell(e, CH_STATUS, NULL, NULL);
+}
+
+void engine_alarm_clear(struct engine *e, const char *what, const char *subject)
+{
+	struct alarm *a = alarm_find(e, what, subject);
+
+	if (!a)
+		return;
+	*a = e->alarms[--e->alarm_count];
+	event(e, NULL, NULL, "alarm_cleared", "%s %s", what, subject);
+	tell(e, CH_ALARMS, NULL, NULL);
+	tell(e, CH_STATUS, NULL, NULL);
+}
+
+void engine_alarms(const struct engine *e, struct buf *out)
+{
+	if (e->alarm_count)
+		buf_puts(out, "#since\talarm\tsubject\ttext\n");
+	for (size_t i = 0; i < e->alarm_count; i++) {
+		const struct alarm *a = &e->alarms[i];
+
+		put_time(out, a->since_us);
+		buf_printf(out, "\t%s\t%s\t", a->what, a->subject);
+		buf_escape(out, a->text, strlen(a->text));
+		buf_putc(out, '\n');
+	}
+}
+
+/* ---- status ---- */
+
+void engine_status(const struct engine *e, struct status_view *out)
+{
+	bool fetched = true;
+
+	*out = (struct status_view){.state = "ok", .why = "", .started_us = e->started_us};
+	for (size_t i = 0; i < e->life_count; i++) {
+		const struct session *s = &e->lives[i]->s;
+
+		if (session_in_history(s) && state_terminal((enum session_state)s->state))
+			continue;
+		out->by_state[s->state]++;
+		if ((s->instance_state == I_EXISTS || s->instance_state == I_UNSURE ||
+		     s->instance_state == I_ASKED) &&
+		    s->price_u6 > 0)
+			out->burn_u6 += s->price_u6;
+	}
+	for (size_t i = 0; i < e->source_count; i++)
+		fetched = fetched && (e->sources[i].fetched_us || e->sources[i].failures);
+	if (e->draining) {
+		out->state = "draining";
+		out->why = "no new purchases until an administrator writes `undrain` to ctl";
+	} else if (!fetched) {
+		out->state = "starting";
+		out->why = "the offers are being fetched";
+	} else if (e->alarm_count) {
+		out->state = "degraded";
+		out->why = e->alarms[0].text;
+	}
+}
