@@ -1,9 +1,9 @@
 /*
  * Labels: what an instance carries at its provider, made before the create. Ownership is verified
- *with a truncated HMAC-SHA-256 over the rest, never guessed from a prefix, so a look-alike is
- *foreign. gpufs-<deployment 4..8>-<session: 26 base32>-<attempt 1..3>-<mac: 10 base32>   (<= 60)
+ * with a truncated HMAC-SHA-256 over the rest, never guessed from a prefix, so a look-alike is
+ * foreign. gpufs-<deployment 4..8>-<session: 26 base32>-<attempt 1..3>-<mac: 10 base32>   (<= 60)
  * base32 is RFC 4648's alphabet in lower case without padding: 128 bits in 26, 50 bits of mac
- *in 10. Pure (libcrypto computes). Tests: tests/unit/test_session.c.
+ * in 10. Pure (libcrypto computes). Tests: tests/unit/test_session.c.
  */
 #include <openssl/hmac.h>
 #include <string.h>

@@ -55,7 +55,7 @@ static const char *vendor_skip(const char *folded)
 	for (size_t i = 0; i < ARRAY_LEN(vendor_words);) {
 		size_t n = strlen(vendor_words[i]);
 
-		if (strncmp(folded, vendor_words[i], n) == 0 && folded[n]) {
+		if (strlen(folded) > n && memcmp(folded, vendor_words[i], n) == 0) {
 			folded += n;
 			i = 0;
 		} else {

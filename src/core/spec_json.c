@@ -142,6 +142,36 @@ static int apply_object(struct spec_parse_state *st, json_t *object, struct walk
 	return 0;
 }
 
+/* Refuse with jansson's sentence, but without the piece of the text that it quotes (`near '...'`), since
+ * that may be the value of an env variable. The place says where to look. */
+static int fail_syntax(struct spec_parse_state *st, const json_error_t *e)
+{
+	enum json_error_code code = json_error_code(e);
+	char text[sizeof(e->text)], *near;
+	enum err refusal = ERR_INVALID;
+
+	COPY(text, e->text);
+	near = strstr(text, " near '");
+	if (near)
+		*near = '\0';
+	if (code == json_error_out_of_memory)
+		return fail(st->why, ERR_NO_MEMORY, "out of memory");
+	if (code == json_error_null_character || code == json_error_null_byte_in_key)
+		COPY(text, "\\u0000 is not allowed");
+	if (code == json_error_numeric_overflow)
+		refusal = ERR_RANGE;
+	return fail_at(st->why, refusal, e->line, e->column, "not valid JSON: %s", text);
+}
+
+/* The text ends too early, or in the middle of a word such as `tru`: somebody is still writing it. */
+static bool is_unfinished(const json_error_t *e, size_t n)
+{
+	enum json_error_code code = json_error_code(e);
+
+	return code == json_error_premature_end_of_input ||
+	       (code == json_error_invalid_syntax && e->position >= 0 && (size_t)e->position >= n);
+}
+
 int spec_parse_json(struct spec_parse_state *st, const char *text, size_t n, enum spec_end *end)
 {
 	struct walk w = {.text = text, .n = n};
@@ -150,22 +180,12 @@ int spec_parse_json(struct spec_parse_state *st, const char *text, size_t n, enu
 	int err;
 
 	*end = SPEC_FINISHED;
-	if (!root) {
-		enum json_error_code code = json_error_code(&e);
-
-		/* The text ends too early, or in the middle of a word such as `tru`. */
-		if (code == json_error_premature_end_of_input ||
-		    (code == json_error_invalid_syntax && e.position >= 0 &&
-		     (size_t)e.position >= n)) {
-			*end = SPEC_UNFINISHED;
-			return 0;
-		}
-		if (code == json_error_out_of_memory)
-			return fail(st->why, ERR_NO_MEMORY, "out of memory");
-		return fail_at(st->why,
-			       code == json_error_numeric_overflow ? ERR_RANGE : ERR_INVALID,
-			       e.line, e.column, "not valid JSON: %s", e.text);
+	if (!root && is_unfinished(&e, n)) {
+		*end = SPEC_UNFINISHED;
+		return 0;
 	}
+	if (!root)
+		return fail_syntax(st, &e);
 	walk_to_token(&w);
 	err = apply_object(st, root, &w, false);
 	json_decref(root);

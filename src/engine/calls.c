@@ -282,6 +282,26 @@ void call_look(struct life *l, bool late)
 
 /* ---- destroy ---- */
 
+#define NOT_GONE " (not gone yet: "
+
+/* Why it ends stays readable in front of what is in the way. */
+static void not_gone_yet(struct life *l, const char *text)
+{
+	char cause[128];
+
+	reason_settled(l);
+	COPY(cause, l->s.reason);
+	life_reason(l, "%s" NOT_GONE "%s)", cause, text);
+}
+
+void reason_settled(struct life *l)
+{
+	char *at = strstr(l->s.reason, NOT_GONE);
+
+	if (at)
+		*at = '\0';
+}
+
 static void destroy_done(void *arg, const struct result *res)
 {
 	struct call_ref *r = arg;
@@ -302,7 +322,7 @@ static void destroy_done(void *arg, const struct result *res)
 			l->s.delete_us = now;
 		event(l->e, l, NULL, "deleted", "%s was accepted: %s", l->s.instance_id, res->text);
 	} else {
-		life_reason(l, "the provider did not destroy it yet: %s", res->text);
+		not_gone_yet(l, res->text);
 		event(l->e, l, NULL, "destroy_failed", "%s", res->text);
 	}
 	l->e->w->random(l->e->w->self, &chance, sizeof chance);

@@ -290,6 +290,7 @@ static void do_gone(struct life *l)
 	s->instance_state = I_GONE;
 	s->gone_us = engine_now(l->e);
 	engine_alarm_clear(l->e, "stopping", s->name);
+	reason_settled(l);
 	event(l->e, l, NULL, "gone", "%s: %s", s->instance_id, s->evidence ? s->evidence : "");
 	life_changed(l);
 	market_refresh(source_of(l->e, s->provider));

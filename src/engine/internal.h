@@ -148,7 +148,8 @@ void probe_now(struct life *l); /* start one SSH attempt, if an address is known
 void call_create(struct life *l);
 void call_look(struct life *l, bool late);
 void call_destroy(struct life *l);
-void forget_proof(struct life *l); /* start over with proving that it is gone */
+void reason_settled(struct life *l); /* gone: only the cause stays in `reason` */
+void forget_proof(struct life *l);   /* start over with proving that it is gone */
 
 /* ---- market.c ---- */
 struct source *source_of(const struct engine *e, const char *provider);
