@@ -1,6 +1,6 @@
 /*
- * The real world: constructors of the parts that main.c puts into struct world. Each part is one file.
- * None of them knows the engine.
+ * The real world: constructors of the parts that main.c puts into struct world. Each part is one
+ * file. None of them knows the engine.
  */
 #ifndef GPUFS_IO_IO_H
 #define GPUFS_IO_IO_H
@@ -22,12 +22,14 @@ void random_bytes(void *out, size_t n); /* getrandom(2); stops the process if th
 enum log_format { LOG_TEXT, LOG_JSON };
 void log_open(int fd, enum log_level level, enum log_format format);
 void log_line(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void log_vline(enum log_level level, const char *fmt, va_list ap);
+void log_vline(enum log_level level, const char *fmt, va_list ap)
+	__attribute__((format(printf, 2, 0)));
 
 /* ---- store.c: SQLite behind one worker thread ---- */
 struct store;
-/* Opens or makes the database (directories too, 0600), takes the lock against a second daemon, migrates.
- * Every refusal is a sentence: locked by whom, newer version, read only, full, not a database. */
+/* Opens or makes the database (directories too, 0600), takes the lock against a second daemon,
+ * migrates. Every refusal is a sentence: locked by whom, newer version, read only, full, not a
+ * database. */
 int store_open(const char *path, struct store **out, struct error *why);
 /* Calls fn for every row, in key order; stops at the first negative answer and returns it. */
 int store_load(struct store *s, int (*fn)(void *arg, const struct journal_op *row), void *arg,
@@ -52,7 +54,8 @@ int keys_load(const char *path, const char *wanted_deployment, char deployment[1
 	      unsigned char label_key[32], struct error *why);
 
 /* ---- ssh_probe.c: libssh2 on the loop ---- */
-struct probe *ssh_probe_start(uv_loop_t *loop, const struct probe_args *args, probe_cb cb, void *arg);
+struct probe *ssh_probe_start(uv_loop_t *loop, const struct probe_args *args, probe_cb cb,
+			      void *arg);
 void ssh_probe_cancel(struct probe *p);
 
 /* ---- local_host.c: sshd, cgroups, /proc ---- */

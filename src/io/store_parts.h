@@ -1,0 +1,48 @@
+/*
+ * The parts of the store, for its own files only: store.c (queue and worker), store_schema.c (SQL) and
+ * store_files.c (directories, lock, ballast, --check). Nobody else includes this.
+ */
+#ifndef GPUFS_IO_STORE_PARTS_H
+#define GPUFS_IO_STORE_PARTS_H
+
+#include <sqlite3.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "../core/buf.h"
+#include "../core/error.h"
+#include "../core/record.h"
+
+#define STORE_VERSION	    1 /* PRAGMA user_version that this program writes */
+#define STORE_BALLAST_BYTES ((int64_t)4 << 20)
+
+/* ---- store_schema.c: one connection, used by one thread at a time ---- */
+struct db {
+	sqlite3 *h;
+	sqlite3_stmt *put[J_TABLE_COUNT], *erase[J_TABLE_COUNT];
+};
+/* The file must exist (empty is fine). On a refusal nothing is left open. */
+int db_open(struct db *db, const char *path, struct error *why);
+void db_close(struct db *db);
+int db_load(struct db *db, int (*fn)(void *arg, const struct journal_op *row), void *arg,
+	    struct error *why);
+/* Each 0 or a negative errno: -ENOSPC, -EROFS, -ENOMEM, -EINVAL (a row of a wrong shape), else -EIO. */
+int db_begin(struct db *db);
+int db_apply(struct db *db, const struct journal_op *op);
+int db_commit(struct db *db);
+void db_rollback(struct db *db);
+/* For --check: opens read only, says version and number of sessions. `quiet`: no writer is active and
+ * no write-ahead log waits, so that the file can be read without touching anything beside it. */
+int db_look(const char *path, bool quiet, int64_t *version, int64_t *sessions, struct error *why);
+
+/* ---- store_files.c ---- */
+char *files_absolute(const char *path);				    /* malloc'd; NULL: no memory */
+int files_make_parents(const char *path, struct error *why);	    /* mkdir -p, 0711 */
+int files_lock(const char *path, int *fd, struct error *why);	    /* flock on PATH.lock */
+void files_unlock(int fd);					    /* -1 is fine */
+int files_make_database(const char *path, struct error *why);	    /* 0600, a regular file */
+int64_t files_room(const char *path);				    /* bytes free; 0 if unknown */
+bool files_ballast_make(const char *path);			    /* true: it is there, whole */
+bool files_ballast_drop(const char *path);			    /* true: there was one */
+
+#endif
