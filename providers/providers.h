@@ -1,0 +1,19 @@
+/*
+ * The providers that exist, by constructor. main.c makes those that are configured and owns them.
+ */
+#ifndef GPUFS_PROVIDERS_H
+#define GPUFS_PROVIDERS_H
+
+#include "../src/core/provider.h"
+
+/* This machine. At most max_sessions at a time on its CPU-only offer; price: what its offers show. */
+struct provider *provider_local_new(int64_t price_u6, int64_t max_sessions);
+/* Calls that were not answered yet are dropped; free the world's local host first, since its answers
+ * would come here. */
+void provider_local_free(struct provider *p);
+
+/* Test builds: `count` offers that follow from the seed, and that nobody can buy. */
+struct provider *provider_synthetic_new(uint64_t seed, size_t count);
+void provider_synthetic_free(struct provider *p);
+
+#endif
