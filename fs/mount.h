@@ -12,12 +12,13 @@
 struct mount;
 
 struct mount_args {
-	int fuse_fd;		/* taken over; closed by mount_free */
-	int64_t owner_uid, owner_gid; /* who owns the root's files: 0, or the user of a user mount */
-	bool user_mount;	/* one user only */
+	int fuse_fd; /* taken over; closed by mount_free */
+	int64_t owner_uid,
+		owner_gid; /* who owns the root's files: 0, or the user of a user mount */
+	bool user_mount;   /* one user only */
 	const char *version;
-	/* May be called often; must not block. True if uid (with its groups as main.c resolved them)
-	 * is an administrator. */
+	/* May be called often; must not block. True if uid (with its groups as main.c resolved
+	 * them) is an administrator. */
 	bool (*is_admin)(void *arg, int64_t uid, int64_t gid);
 	/* Name of a uid for `owner`, from a cache that workers fill; never blocks; may be "". */
 	const char *(*user_name)(void *arg, int64_t uid);

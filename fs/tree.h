@@ -1,14 +1,14 @@
 /*
- * The tree as a table: what exists below the mount point, and how each file is shown, stored, cached and
- * explained. The code loops over these rows for lookup, readdir, getattr, open, read and write; README,
- * schema.json, info, info.json and the manual page are printed from them. Adding a file means adding one
- * row and its functions. Loop thread.
+ * The tree as a table: what exists below the mount point, and how each file is shown, stored,
+ * cached and explained. The code loops over these rows for lookup, readdir, getattr, open, read and
+ * write; README, schema.json, info, info.json and the manual page are printed from them. Adding a
+ * file means adding one row and its functions. Loop thread.
  *
- * A tree is made of objects (the root, an offer, a session, …). Each kind of object has a class: its
- * table of rows, and how to find and list its instances. A node id is computed, never allocated:
+ * A tree is made of objects (the root, an offer, a session, …). Each kind of object has a class:
+ * its table of rows, and how to find and list its instances. A node id is computed, never allocated:
  *	class (8 bits) | serial (48 bits) | field (8 bits)
- * field 0 is the object's own directory, field i+1 its i-th row; add rows at the end of a table only, so
- * that inode numbers survive an upgrade. The root is FUSE_ROOT_ID (1).
+ * field 0 is the object's own directory, field i+1 its i-th row; add rows at the end of a table
+ * only, so that inode numbers survive an upgrade. The root is FUSE_ROOT_ID (1).
  */
 #ifndef GPUFS_FS_TREE_H
 #define GPUFS_FS_TREE_H
@@ -33,7 +33,7 @@ enum object {
 };
 
 enum caching {
-	C_PLAIN,   /* kernel caches for 3600 s; a change bumps mtime and notifies. open: keep_cache */
+	C_PLAIN, /* kernel caches for 3600 s; a change bumps mtime and notifies. open: keep_cache */
 	C_DERIVED, /* from the clock: attr timeout 0, direct_io, rendered once per open */
 	C_READER,  /* like C_DERIVED, entry timeout 0, one node per uid (class OBJ_READER) */
 	C_WAIT,	   /* blocks; size 0; EOF at offset > 0 */
@@ -41,16 +41,17 @@ enum caching {
 };
 
 enum row_flags {
-	ROW_DIR = 1,	   /* a directory; its entries are rows below its path, and `children` */
-	ROW_UNLISTED = 2,  /* look-up only */
-	ROW_INFO = 4,	   /* a value that info and info.json show */
-	ROW_ADMIN = 8,	   /* root:ADMIN_GROUP; g+w only means something with that group */
-	ROW_SECRET = 16,   /* never in info, schema examples or logs */
-	ROW_SPEC = 32,	   /* fs/spec_file.c handles open, write and close */
-	ROW_HOLD = 64,	   /* engine_hold follows its writers */
-	ROW_LINES = 128,   /* store gets one line at a time (ctl) */
-	ROW_STATE_POLL = 256, /* poll(2) says POLLPRI|POLLERR when the state changed since last read */
-	ROW_ROOT_ONLY = 512,  /* 0400 root, not part of the public interface (counters) */
+	ROW_DIR = 1,	  /* a directory; its entries are rows below its path, and `children` */
+	ROW_UNLISTED = 2, /* look-up only */
+	ROW_INFO = 4,	  /* a value that info and info.json show */
+	ROW_ADMIN = 8,	  /* root:ADMIN_GROUP; g+w only means something with that group */
+	ROW_SECRET = 16,  /* never in info, schema examples or logs */
+	ROW_SPEC = 32,	  /* fs/spec_file.c handles open, write and close */
+	ROW_HOLD = 64,	  /* engine_hold follows its writers */
+	ROW_LINES = 128,  /* store gets one line at a time (ctl) */
+	ROW_STATE_POLL =
+		256, /* poll(2) says POLLPRI|POLLERR when the state changed since last read */
+	ROW_ROOT_ONLY = 512, /* 0400 root, not part of the public interface (counters) */
 };
 
 /* What a show or store function is about. Borrowed, valid during the call only. */
@@ -65,8 +66,8 @@ struct ctx {
 	const struct offer *offer;
 	const struct session *session;
 	struct query_node *query;
-	int64_t provider;	/* index */
-	struct caller who;	/* the requester; of class OBJ_READER the uid of the node */
+	int64_t provider;  /* index */
+	struct caller who; /* the requester; of class OBJ_READER the uid of the node */
 	int64_t now_us;
 };
 
@@ -76,34 +77,48 @@ struct row {
 	unsigned flags;
 	enum caching cache;
 	enum value_type type;
-	const char *unit; /* "s", "USD/h", "GB", "%" … or NULL */
+	const char *unit;     /* "s", "USD/h", "GB", "%" … or NULL */
 	enum object children; /* ROW_DIR: entries that are objects of this class */
-	/* Content, with its final newline; nothing = unknown (an empty file). Negative errno fails the
-	 * open. Of V_LINK: the target without newline; -ENOENT: the link is not there. */
+	/* Content, with its final newline; nothing = unknown (an empty file). Negative errno fails
+	 * the open. Of V_LINK: the target without newline; -ENOENT: the link is not there. */
 	int (*show)(const struct ctx *x, struct buf *out);
-	/* Whole text of one write (or one line with ROW_LINES), answered through cb exactly once. */
+	/* Whole text of one write (or one line with ROW_LINES), answered through cb exactly once.
+	 */
 	void (*store)(const struct ctx *x, struct str text, order_cb cb, void *arg);
-	/* C_WAIT: 1 = `out` is the answer now; 0 = wait on; negative errno = the wait ends with it and
-	 * why. `since_us` is when this descriptor was opened, *seen is per descriptor, 0 at open. */
+	/* C_WAIT: 1 = `out` is the answer now; 0 = wait on; negative errno = the wait ends with it
+	 * and why. `since_us` is when this descriptor was opened, *seen is per descriptor, 0 at
+	 * open. */
 	int (*wait)(const struct ctx *x, int64_t *seen, struct buf *out, struct error *why);
 	/* When the content last changed (wall clock); NULL: the object's changed time. */
 	int64_t (*changed_us)(const struct ctx *x);
 	const char *doc;
 };
 
-/* A class of objects. Functions are pure look-ups in the engine's memory. */
+/* A class of objects. Functions are pure look-ups in the engine's memory. find and next belong to
+ * the class of the *children* and get the ctx of the parent:
+ * object_classes[x->row->children].find(x, …). */
 struct object_class {
 	const char *pattern;	/* "sessions/NAME", for documents */
 	const struct row *rows; /* ends with .path == NULL */
-	/* Find the entry `name` below directory row `dir` of x's object (the row with .children). */
+	/* Find the entry `name` below directory row x->row of x's object (the row with .children;
+	 * NULL for the object's own directory). Of OBJ_QUERY: ask query_table_get, which can say
+	 * EINVAL. */
 	bool (*find)(const struct ctx *x, const char *name, uint64_t *serial);
 	/* The first entry with serial > after, for readdir in stable order; name into `name`. */
 	bool (*next)(const struct ctx *x, uint64_t after, uint64_t *serial, char name[256]);
 	/* Fill x->offer, x->session … from x->serial; false: it is gone (ENOENT). */
 	bool (*resolve)(struct ctx *x);
-	/* Owner, group, mode of the object's directory, and when it last changed. */
+	/* Owner, group, permission bits of the object's directory, and when it last changed (0: not
+	 * known here). The rows belong to the same owner and group. */
 	void (*attr)(const struct ctx *x, int64_t *uid, int64_t *gid, mode_t *mode,
 		     int64_t *changed_us);
+	/* Children of the objects' own directory besides their rows; OBJ_NONE if none. Looked up in
+	 * this order: rows, `listed`, `by_lookup`. OBJ_QUERY: OBJ_RESULT (listed), OBJ_QUERY (by
+	 * look-up). */
+	enum object listed, by_lookup;
+	/* Not NULL: these objects are symbolic links (field 0), and link->show gives the target. */
+	const struct row *link;
+	const char *doc; /* what one of them is, for documents */
 };
 extern const struct object_class object_classes[OBJ_COUNT];
 
@@ -124,15 +139,21 @@ struct query_node;
 struct query_table;
 struct query_table *query_table_new(void);
 void query_table_free(struct query_table *t);
-/* Look up or make search/NAME (parent NULL) or PARENT/NAME; -EINVAL malformed (with why), -ENOENT no
- * query at all, -ENOSPC the table is full of referenced ones. */
+/* Look up or make search/NAME (parent NULL) or PARENT/NAME; -EINVAL malformed (with why), -ENOENT
+ * no query at all, -ENOSPC the table is full of referenced ones. */
 int query_table_get(struct query_table *t, struct query_node *parent, const char *name,
 		    const struct engine *e, uint64_t *serial, struct error *why);
 struct query_node *query_table_find(struct query_table *t, uint64_t serial);
-void query_node_ref(struct query_node *q);			  /* one LOOKUP was answered */
+void query_node_ref(struct query_node *q); /* one LOOKUP was answered */
 void query_node_forget(struct query_table *t, uint64_t serial, uint64_t n); /* FORGET */
 
+/* objects.c: serials of offers, kept for the life of the mount so that a name keeps its node id. */
+struct offer_index;
+struct offer_index *offer_index_new(void);
+void offer_index_free(struct offer_index *ix);
+
 /* What mount.c offers to the rows. */
+struct offer_index *mount_offers(struct mount *m);
 struct query_table *mount_queries(struct mount *m);
 /* /gpu/error: the reader's last refusal. Text with its newline; "" if none. */
 const char *mount_last_error(const struct mount *m, int64_t uid);

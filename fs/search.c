@@ -1,0 +1,481 @@
+/*
+ * The table of queries behind search/: any query can be looked up, so this is the one place of the
+ * tree where a look-up allocates. Loop thread.
+ *
+ * Invariants: at most QUERY_NODES_MAX nodes; serials count up and are never reused; a node goes
+ * only when the kernel has forgotten it, nothing hangs below it, and it is not one that search/
+ * lists; the oldest such node goes first. Queries of one parent with the same canonical text are
+ * one node. Lists of matches are kept per market and dropped, oldest first, beyond MATCHES_MAX.
+ * Tests: tests/unit/test_search.c.
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "../src/core/check.h"
+#include "rows.h"
+
+#define BUCKETS	    1024
+#define MATCHES_MAX ((size_t)4 << 20) /* indexes kept over all nodes: 16 MiB */
+#define MODELS_MAX  512		      /* listed in search/; others can still be looked up */
+
+struct query_node {
+	uint64_t serial;
+	struct query_node *parent; /* NULL: directly below search/ */
+	unsigned depth;
+	struct query own; /* the conditions of this level only */
+	char *text;	  /* canonical */
+	uint64_t refs;	  /* look-ups that the kernel has not forgotten */
+	size_t children;
+	bool listed;
+	uint64_t used;	 /* grows with every use of any node: the smallest is the oldest */
+	uint64_t market; /* generation + 1 of `matches`; 0: none */
+	uint32_t *matches;
+	size_t match_count;
+	struct query_node *next_text, *next_serial; /* in the buckets */
+};
+
+struct query_table {
+	struct query_node *by_text[BUCKETS], *by_serial[BUCKETS];
+	size_t count, match_total;
+	uint64_t last_serial, clock;
+	const struct inventory *listed_inv; /* borrowed: only compared */
+	uint64_t listed_market;
+	uint64_t listed[MODELS_MAX + 1]; /* serials, ascending */
+	size_t listed_count;
+};
+
+static size_t bucket_of_text(const struct query_node *parent, const char *text)
+{
+	return hash64(text, strlen(text), parent ? parent->serial : 0) % BUCKETS;
+}
+
+static void node_touch(struct query_table *t, struct query_node *q)
+{
+	q->used = ++t->clock;
+}
+
+static void node_drop_matches(struct query_table *t, struct query_node *q)
+{
+	t->match_total -= q->match_count;
+	free(q->matches);
+	q->matches = NULL;
+	q->match_count = 0;
+	q->market = 0;
+}
+
+static void node_link(struct query_table *t, struct query_node *q)
+{
+	size_t bt = bucket_of_text(q->parent, q->text), bs = q->serial % BUCKETS;
+
+	q->next_text = t->by_text[bt];
+	t->by_text[bt] = q;
+	q->next_serial = t->by_serial[bs];
+	t->by_serial[bs] = q;
+	t->count++;
+	if (q->parent)
+		q->parent->children++;
+}
+
+static void node_free(struct query_table *t, struct query_node *q)
+{
+	struct query_node **p = &t->by_text[bucket_of_text(q->parent, q->text)];
+
+	while (*p != q)
+		p = &(*p)->next_text;
+	*p = q->next_text;
+	p = &t->by_serial[q->serial % BUCKETS];
+	while (*p != q)
+		p = &(*p)->next_serial;
+	*p = q->next_serial;
+	t->count--;
+	if (q->parent)
+		q->parent->children--;
+	node_drop_matches(t, q);
+	free(q->text);
+	free(q);
+}
+
+/* Takes `text`; NULL if memory is out. */
+static struct query_node *node_new(struct query_table *t, struct query_node *parent,
+				   const struct query *own, char *text)
+{
+	struct query_node *q = text ? calloc(1, sizeof(*q)) : NULL;
+
+	if (!q) {
+		free(text);
+		return NULL;
+	}
+	q->serial = ++t->last_serial;
+	q->parent = parent;
+	q->depth = parent ? parent->depth + 1 : 1;
+	q->own = *own;
+	q->text = text;
+	node_touch(t, q);
+	node_link(t, q);
+	return q;
+}
+
+struct query_table *query_table_new(void)
+{
+	struct query_table *t = xcalloc(1, sizeof(*t));
+	struct query everything = {0};
+	struct query_node *all = node_new(t, NULL, &everything, strdup("all"));
+
+	CHECK(all != NULL);
+	all->listed = true;
+	t->listed[t->listed_count++] = all->serial;
+	return t;
+}
+
+void query_table_free(struct query_table *t)
+{
+	if (!t)
+		return;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct query_node *q = t->by_serial[i], *next; q; q = next) {
+			next = q->next_serial;
+			free(q->matches);
+			free(q->text);
+			free(q);
+		}
+	}
+	free(t);
+}
+
+size_t query_table_count(const struct query_table *t)
+{
+	return t->count;
+}
+
+/* Makes room for one node: the oldest that nobody holds goes. False: every one is held. */
+static bool table_make_room(struct query_table *t)
+{
+	struct query_node *oldest = NULL;
+
+	if (t->count < QUERY_NODES_MAX)
+		return true;
+	for (size_t i = 0; i < BUCKETS; i++) {
+		for (struct query_node *q = t->by_serial[i]; q; q = q->next_serial) {
+			if (q->refs || q->children || q->listed)
+				continue;
+			if (!oldest || q->used < oldest->used)
+				oldest = q;
+		}
+	}
+	if (oldest)
+		node_free(t, oldest);
+	return oldest != NULL;
+}
+
+static int query_of_name(const struct query_node *parent, const char *name, struct query *own,
+			 struct buf *text, struct error *why)
+{
+	memset(own, 0, sizeof(*own));
+	if (!parent && strcmp(name, "all") == 0) {
+		buf_puts(text, name);
+		return 0;
+	}
+	if (!strchr(name, '='))
+		return fail(why, ERR_NOT_FOUND,
+			    "'%s' is no query: write conditions such as gpu=RTX_4090,min_vram=24",
+			    name);
+	if (parent && parent->depth >= QUERY_DEPTH_MAX)
+		return fail(why, ERR_INVALID,
+			    "queries nest at most %d deep: join conditions with commas",
+			    QUERY_DEPTH_MAX);
+	int rc = query_parse(own, name, why);
+
+	if (rc == 0)
+		query_put(own, text);
+	return rc;
+}
+
+int query_table_get(struct query_table *t, struct query_node *parent, const char *name,
+		    const struct engine *e, uint64_t *serial, struct error *why)
+{
+	struct query own;
+	BUF text = {0};
+	int rc = query_of_name(parent, name, &own, &text, why);
+
+	(void)e; /* what is asked does not depend on the market */
+	if (rc < 0)
+		return rc;
+	if (text.failed || !text.data)
+		return fail(why, ERR_NO_MEMORY, "out of memory for a query");
+	struct query_node *q = t->by_text[bucket_of_text(parent, text.data)];
+
+	while (q && (q->parent != parent || strcmp(q->text, text.data) != 0))
+		q = q->next_text;
+	if (!q) {
+		if (parent)
+			parent->children++; /* making room must not take it */
+		bool room = table_make_room(t);
+
+		if (parent)
+			parent->children--;
+		if (!room)
+			return fail(why, ERR_NO_MATCH,
+				    "%d queries are in use at the same time: leave or close some",
+				    QUERY_NODES_MAX);
+		q = node_new(t, parent, &own, buf_take(&text));
+		if (!q)
+			return fail(why, ERR_NO_MEMORY, "out of memory for a query");
+	}
+	node_touch(t, q);
+	*serial = q->serial;
+	return 0;
+}
+
+struct query_node *query_table_find(struct query_table *t, uint64_t serial)
+{
+	struct query_node *q = t->by_serial[serial % BUCKETS];
+
+	while (q && q->serial != serial)
+		q = q->next_serial;
+	if (q)
+		node_touch(t, q);
+	return q;
+}
+
+void query_node_ref(struct query_node *q)
+{
+	q->refs++;
+}
+
+void query_node_forget(struct query_table *t, uint64_t serial, uint64_t n)
+{
+	struct query_node *q = query_table_find(t, serial);
+
+	if (q)
+		q->refs -= n < q->refs ? n : q->refs; /* never trust the count below zero */
+}
+
+unsigned query_node_depth(const struct query_node *q)
+{
+	return q->depth;
+}
+
+const char *query_node_name(const struct query_node *q)
+{
+	return q->text;
+}
+
+/* ---- matches ---- */
+
+static bool node_match(const struct query_node *q, const struct offer *o)
+{
+	for (; q; q = q->parent)
+		if (!query_match(&q->own, o))
+			return false;
+	return true;
+}
+
+static void matches_limit(struct query_table *t, const struct query_node *keep)
+{
+	while (t->match_total > MATCHES_MAX) {
+		struct query_node *oldest = NULL;
+
+		for (size_t i = 0; i < BUCKETS; i++) {
+			for (struct query_node *q = t->by_serial[i]; q; q = q->next_serial) {
+				if (q != keep && q->match_count &&
+				    (!oldest || q->used < oldest->used))
+					oldest = q;
+			}
+		}
+		if (!oldest)
+			return; /* only the one in use is left: it may be as long as the market */
+		node_drop_matches(t, oldest);
+	}
+}
+
+size_t query_node_matches(struct query_table *t, struct query_node *q, const struct inventory *inv,
+			  const uint32_t **indexes)
+{
+	*indexes = NULL;
+	if (!inv)
+		return 0;
+	if (q->market == inv->generation + 1) {
+		*indexes = q->matches;
+		return q->match_count;
+	}
+	size_t n = 0, room = 0;
+	uint32_t *found = NULL;
+
+	for (size_t i = 0; i < inv->count; i++) {
+		if (!node_match(q, &inv->offers[i]))
+			continue;
+		if (n == room) {
+			size_t wanted = room ? room * 2 : 16;
+			uint32_t *more = reallocarray(found, wanted, sizeof(*found));
+
+			if (!more) {
+				free(found);
+				return 0;
+			}
+			found = more;
+			room = wanted;
+		}
+		found[n++] = (uint32_t)i;
+	}
+	node_drop_matches(t, q);
+	q->matches = found;
+	q->match_count = n;
+	q->market = inv->generation + 1;
+	t->match_total += n;
+	matches_limit(t, q);
+	*indexes = q->matches;
+	return n;
+}
+
+/* Levels AND. Conditions of different keys make one query; a key that stands on two levels cannot,
+ * since a query holds each key once: then the outer level explains itself, and this one adds its
+ * line. */
+static bool levels_repeat_key(const struct query_node *q)
+{
+	uint32_t seen = 0;
+
+	for (; q; q = q->parent) {
+		if (seen & q->own.set)
+			return true;
+		seen |= q->own.set;
+	}
+	return false;
+}
+
+void query_node_why(struct query_table *t, struct query_node *q, const struct inventory *inv,
+		    struct buf *out)
+{
+	struct query_node *added[QUERY_DEPTH_MAX];
+	size_t n = 0;
+	struct query whole = {0};
+	const uint32_t *indexes;
+
+	while (levels_repeat_key(q)) {
+		CHECK(n < QUERY_DEPTH_MAX);
+		added[n++] = q;
+		q = q->parent;
+	}
+	for (const struct query_node *p = q; p; p = p->parent)
+		if (p->own.set)
+			query_parse(&whole, p->text, NULL);
+	query_why(&whole, inv, out);
+	while (n > 0) {
+		q = added[--n];
+		buf_printf(out, "%s\t%zu\t\n", q->text, query_node_matches(t, q, inv, &indexes));
+	}
+}
+
+void result_put_name(char name[256], size_t rank, size_t count, const struct offer *o)
+{
+	int width = 3; /* all names of one listing are of one width, so that ls sorts by price */
+
+	for (size_t limit = 1000; count >= limit; limit *= 10)
+		width++;
+	snprintf(name, 256, "%0*zu.%s", width, rank, o->id);
+}
+
+void result_put_target(const struct query_node *q, const struct offer *o, struct buf *out)
+{
+	for (unsigned i = 0; i <= q->depth; i++)
+		buf_puts(out, "../");
+	buf_puts(out, "inventory/");
+	buf_puts(out, o->id);
+}
+
+/* ---- what search/ lists ---- */
+
+static int serial_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* "gpu=RTX_4090" of a model; false if the model's name holds what a path must not (tree, rule 4).
+ */
+static bool model_put_query(const char *model, char out[128])
+{
+	size_t n = strlen(model);
+
+	if (n == 0 || n > 100)
+		return false;
+	snprintf(out, 128, "gpu=%s", model);
+	for (char *p = out + 4; *p; p++) {
+		if (*p == ' ')
+			*p = '_';
+		else if (!strchr("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+				 "0123456789._+-",
+				 *p))
+			return false;
+	}
+	return true;
+}
+
+/* Distinct models of the market into `models` (borrowed texts), at most MODELS_MAX. */
+static size_t models_collect(const struct inventory *inv, const char *models[MODELS_MAX])
+{
+	enum { SLOTS = 4 * MODELS_MAX };
+	const char *slots[SLOTS] = {NULL};
+	size_t n = 0;
+
+	for (size_t i = 0; i < inv->count && n < MODELS_MAX; i++) {
+		const char *m = inv->offers[i].gpu_type;
+		size_t at = hash64(m, strlen(m), 0) % SLOTS;
+
+		while (slots[at] && strcmp(slots[at], m) != 0)
+			at = (at + 1) % SLOTS;
+		if (slots[at])
+			continue;
+		slots[at] = m;
+		models[n++] = m;
+	}
+	return n;
+}
+
+static void table_list_models(struct query_table *t, const struct engine *e,
+			      const struct inventory *inv)
+{
+	const char *models[MODELS_MAX];
+	size_t n = models_collect(inv, models);
+	char name[128];
+	uint64_t serial;
+
+	for (size_t i = 1; i < t->listed_count; i++) {
+		struct query_node *q = query_table_find(t, t->listed[i]);
+
+		CHECK(q != NULL);
+		q->listed = false;
+	}
+	t->listed_count = 1; /* `all` is always there and has the smallest serial */
+	for (size_t i = 0; i < n; i++) {
+		if (!model_put_query(models[i], name) ||
+		    query_table_get(t, NULL, name, e, &serial, NULL) < 0)
+			continue;
+		struct query_node *q = query_table_find(t, serial);
+
+		if (q->listed)
+			continue; /* two spellings of one model */
+		q->listed = true;
+		t->listed[t->listed_count++] = serial;
+	}
+	qsort(t->listed, t->listed_count, sizeof(t->listed[0]), serial_compare);
+	t->listed_inv = inv;
+	t->listed_market = inv->generation;
+}
+
+bool query_table_next_listed(struct query_table *t, const struct engine *e, uint64_t after,
+			     uint64_t *serial, char name[256])
+{
+	const struct inventory *inv = engine_inventory(e);
+
+	if (inv && (inv != t->listed_inv || inv->generation != t->listed_market))
+		table_list_models(t, e, inv);
+	for (size_t i = 0; i < t->listed_count; i++) {
+		if (t->listed[i] <= after)
+			continue;
+		*serial = t->listed[i];
+		copy_text(name, 256, query_table_find(t, *serial)->text);
+		return true;
+	}
+	return false;
+}
