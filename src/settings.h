@@ -1,7 +1,8 @@
 /*
- * Settings: one table is the parser, the checker, --help-settings, the example gpufs.conf, gpufs.conf(5)
- * and the output of --check. Precedence: command line (-o key=value), environment, file, default. An
- * unknown key or a bad value stops the start with a sentence that says where. Start-up; any thread after.
+ * Settings: one table is the parser, the checker, --help-settings, the example gpufs.conf,
+ * gpufs.conf(5) and the output of --check. Precedence: command line (-o key=value), environment,
+ * file, default. An unknown key or a bad value stops the start with a sentence that says where.
+ * Start-up; any thread after.
  */
 #ifndef GPUFS_SETTINGS_H
 #define GPUFS_SETTINGS_H
@@ -13,45 +14,71 @@
 #include "io/io.h"
 
 enum setting_key {
-	SET_PROVIDERS_LOCAL_ENABLED, SET_DEFAULT_RETRIES, SET_DEFAULT_RETRY_SCOPE,
-	SET_PRICE_TOLERANCE, SET_LOCAL_PRICE_PER_HOUR, SET_LOCAL_MAX_SESSIONS, SET_DATABASE_PATH,
-	SET_KEY_PATH, SET_DEPLOYMENT_ID, SET_LOG_LEVEL, SET_LOG_FORMAT,
-	SET_LIFECYCLE_CHECK_INTERVAL, SET_HARD_MAX_HOURS, SET_RECONCILIATION_INTERVAL,
-	SET_INVENTORY_CACHE_TTL, SET_INVENTORY_BACKOFF_TTL, SET_SSH_VERIFY_TIMEOUT,
-	SET_SSH_CHECK_INTERVAL, SET_START_TIMEOUT, SET_BOOT_TIMEOUT, SET_HOLD_GRACE, SET_KEEP_ENDED,
-	SET_HISTORY_KEEP, SET_AUTO_COMMIT, SET_DEFAULT_HOURS, SET_DEFAULT_MAX_PRICE,
-	SET_MAX_SESSIONS, SET_MAX_SESSIONS_PER_USER, SET_SESSIONS_ACCESS, SET_ADMIN_GROUP,
-	SET_PROTECTED_CONSUMERS, SET_PUBLIC_MOUNT,
+	SET_PROVIDERS_LOCAL_ENABLED,
+	SET_DEFAULT_RETRIES,
+	SET_DEFAULT_RETRY_SCOPE,
+	SET_PRICE_TOLERANCE,
+	SET_LOCAL_PRICE_PER_HOUR,
+	SET_LOCAL_MAX_SESSIONS,
+	SET_DATABASE_PATH,
+	SET_KEY_PATH,
+	SET_DEPLOYMENT_ID,
+	SET_LOG_LEVEL,
+	SET_LOG_FORMAT,
+	SET_LIFECYCLE_CHECK_INTERVAL,
+	SET_HARD_MAX_HOURS,
+	SET_RECONCILIATION_INTERVAL,
+	SET_INVENTORY_CACHE_TTL,
+	SET_INVENTORY_BACKOFF_TTL,
+	SET_SSH_VERIFY_TIMEOUT,
+	SET_SSH_CHECK_INTERVAL,
+	SET_START_TIMEOUT,
+	SET_BOOT_TIMEOUT,
+	SET_HOLD_GRACE,
+	SET_KEEP_ENDED,
+	SET_HISTORY_KEEP,
+	SET_AUTO_COMMIT,
+	SET_DEFAULT_HOURS,
+	SET_DEFAULT_MAX_PRICE,
+	SET_MAX_SESSIONS,
+	SET_MAX_SESSIONS_PER_USER,
+	SET_SESSIONS_ACCESS,
+	SET_ADMIN_GROUP,
+	SET_PROTECTED_CONSUMERS,
+	SET_PUBLIC_MOUNT,
 #ifdef GPUFS_TEST
-	SET_SYNTHETIC_OFFERS, SET_SYNTHETIC_SEED, /* test builds only: a market of many offers */
+	SET_SYNTHETIC_OFFERS,
+	SET_SYNTHETIC_SEED, /* test builds only: a market of many offers */
 #endif
 	SET_COUNT
 };
 
 struct setting {
-	const char *name;	     /* "DATABASE_PATH"; lower case in gpufs.conf */
-	const char *aliases;	     /* other names, comma separated; a '*' in front: also read from the
-					environment without GPUFS_ */
+	const char *name;    /* "DATABASE_PATH"; lower case in gpufs.conf */
+	const char *aliases; /* other names, comma separated; a '*' in front: also read from the
+				environment without GPUFS_ */
 	const char *type, *range, *fallback, *doc;
-	bool secret, reload;	     /* reload: SIGHUP takes a new value */
+	bool secret, reload; /* reload: SIGHUP takes a new value */
 };
 extern const struct setting settings_table[SET_COUNT];
 
 struct settings {
-	char *value[SET_COUNT];	     /* owned; the effective text, never NULL after settings_read */
-	char *origin[SET_COUNT];     /* owned; "default", "gpufs.conf:3", "environment", "-o" */
+	char *value[SET_COUNT];	 /* owned; the effective text, never NULL after settings_read */
+	char *origin[SET_COUNT]; /* owned; "default", "gpufs.conf:3", "environment", "-o" */
 };
 
 /* options: NULL-ended "key=value" of -o that are settings. file: NULL = the standard places. */
 int settings_read(struct settings *s, const char *file, const char *const *options,
 		  struct error *why);
 void settings_free(struct settings *s);
+/* Is `v` a good value? `where` begins the sentence if not. */
+int settings_check(enum setting_key key, const char *where, const char *v, struct error *why);
 bool settings_known(const char *key); /* lower or upper case: is it a setting's name? */
 /* Everything but names of users and groups, labels and public_mount (main.c resolves those). */
 int settings_policy(const struct settings *s, struct policy *p, struct error *why);
-void settings_help(struct buf *out);		/* --help-settings */
-void settings_example(struct buf *out);		/* gpufs.conf */
-void settings_man(struct buf *out);		/* gpufs.conf(5) */
+void settings_help(struct buf *out);					    /* --help-settings */
+void settings_example(struct buf *out);					    /* gpufs.conf */
+void settings_man(struct buf *out);					    /* gpufs.conf(5) */
 void settings_report(const struct settings *s, bool json, struct buf *out); /* part of --check */
 
 #endif

@@ -1,0 +1,41 @@
+/*
+ * The daemon's own state, shared by daemon.c and daemon_reload.c only. Loop thread.
+ */
+#ifndef GPUFS_DAEMON_PARTS_H
+#define GPUFS_DAEMON_PARTS_H
+
+#include <uv.h>
+
+#include "../fs/mount.h"
+#include "daemon.h"
+#include "names.h"
+
+#define DAEMON_SIGNALS	     3
+#define DAEMON_PROVIDERS_MAX 4
+
+struct daemon {
+	const struct daemon_args *args;
+	uv_loop_t loop;
+	uv_signal_t signals[DAEMON_SIGNALS];
+	uv_timer_t stop_timer, lag_timer;
+	uv_poll_t holder_poll;
+	int holder_fd, claim_fd;
+	struct world world;
+	struct policy policy; /* the engine reads it; changed on the loop only */
+	struct store *store;
+	struct local_host *host;
+	struct names *names;
+	struct provider *providers[DAEMON_PROVIDERS_MAX];
+	size_t provider_count;
+	struct provider *local, *synthetic; /* the same, to be freed */
+	struct engine *engine;
+	struct mount *mount;
+	struct error why; /* of a start that is refused */
+	bool destroying, orphan, lag_alarm;
+	bool reloading, reload_again;
+};
+
+/* SIGHUP: settings that may change are read again, on a worker. */
+void daemon_reload(struct daemon *d);
+
+#endif
