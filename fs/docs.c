@@ -100,7 +100,7 @@ int show_readme(const struct ctx *x, struct buf *out)
 	for (const struct row *r = root_rows; r->path; r++)
 		if (readme_shows(r))
 			buf_printf(out, "  %-13s %s\n", r->path, r->doc);
-	buf_puts(out, "Everything: man gpufs-tree\n");
+	buf_puts(out, "Everything: gpufs --print=man | man -l -\n");
 	return 0;
 }
 

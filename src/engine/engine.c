@@ -234,6 +234,7 @@ void engine_start(struct engine *e)
 				"holders could not be carried over, so the normal expiry applies");
 	}
 	event(e, NULL, NULL, "started", "%zu sessions known", e->life_count);
+	events_forget_old(e);
 	engine_wake(e, 0);
 }
 
@@ -267,6 +268,7 @@ void engine_free(struct engine *e)
 		free(e->sources[i].offers);
 	free(e->sources);
 	free(e->alarms);
+	free(e->old_events);
 	inventory_unref(e->inv);
 	e->w->timer_free(e->w->self, e->timer);
 	free(e);

@@ -102,6 +102,28 @@ void event(struct engine *e, struct life *l, const struct caller *who, const cha
 	tell(e, CH_EVENT, l ? &l->s : NULL, json.data);
 }
 
+static void note_old(struct engine *e, int64_t seq)
+{
+	if (e->old_event_count == OLD_EVENTS_MAX)
+		return;
+	if (!e->old_events)
+		e->old_events = xcalloc(OLD_EVENTS_MAX, sizeof *e->old_events);
+	e->old_events[e->old_event_count++] = seq;
+}
+
+void events_forget_old(struct engine *e)
+{
+	for (size_t i = 0; i < e->old_event_count; i++) {
+		struct journal_op op = {.table = J_EVENT, .erase = true};
+
+		CHECK(journal_op_int(&op, e->old_events[i]) == 0);
+		e->w->journal(e->w->self, &op, event_stored, e);
+	}
+	free(e->old_events);
+	e->old_events = NULL;
+	e->old_event_count = 0;
+}
+
 void event_load(struct engine *e, const struct journal_op *row)
 {
 	const struct session *s;
@@ -111,6 +133,10 @@ void event_load(struct engine *e, const struct journal_op *row)
 		return;
 	if (row->v[0].i >= e->next_seq)
 		e->next_seq = row->v[0].i + 1;
+	if (row->v[1].i < engine_now(e) - e->p->history_keep_us) {
+		note_old(e, row->v[0].i);
+		return;
+	}
 	s = engine_by_id(e, row->v[2].text);
 	if (!s)
 		return;

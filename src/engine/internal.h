@@ -23,6 +23,7 @@
 #define PROBE_LIMIT_US	   (10 * SECOND_US)	 /* one whole attempt */
 #define PROBE_PAUSE_US	   (500 * (int64_t)1000) /* between attempts; only refused logins back off */
 #define LIST_PAUSE_US	   (50 * (int64_t)1000)	 /* between lists that complete a proof */
+#define OLD_EVENTS_MAX	   10000		 /* erased at one start; the rest at the next */
 #define ATTEMPTS_MAX	   999			 /* what a label has room for */
 #define EVENTS_PER_SESSION 256			 /* kept in memory for `log` */
 
@@ -82,6 +83,8 @@ struct engine {
 	struct life **lives; /* by serial */
 	size_t life_count, life_cap;
 	int64_t last_serial, next_seq;
+	int64_t *old_events; /* read at start and older than HISTORY_KEEP: to be erased */
+	size_t old_event_count;
 	struct inventory *inv;
 	struct door *doors;
 	struct alarm *alarms;
@@ -163,6 +166,7 @@ void source_note(struct source *src, const struct result *res, enum call_op op);
 void event(struct engine *e, struct life *l, const struct caller *who, const char *what,
 	   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void event_load(struct engine *e, const struct journal_op *row);
+void events_forget_old(struct engine *e); /* erase what engine_load found too old */
 void events_free(struct life *l);
 
 #endif
