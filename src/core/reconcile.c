@@ -171,14 +171,13 @@ static struct step provisioning(const struct session *s, const struct observed *
 	if (s->attempt_cause)
 		return remove_instance(s, o, now_us);
 	switch ((enum instance_state)s->instance_state) {
-	case I_NONE: /* a void attempt: choose anew, under a new label */
+	case I_NONE: /* a void attempt, or one that was given up: choose anew, under a new label */
 	case I_GONE:
-		if (now_us >= s->state_us + p->boot_timeout_us)
-			return do_cause(ACT_FAIL_ATTEMPT, END_BOOT);
+		if (now_us >= s->start_by_us)
+			return do_cause(ACT_END, END_NO_OFFER);
 		if (o->journal_busy)
 			return wait_until(limit);
-		return when(o->next_choose_us, now_us, ACT_CHOOSE,
-			    earlier(limit, s->state_us + p->boot_timeout_us));
+		return when(o->next_choose_us, now_us, ACT_CHOOSE, earlier(limit, s->start_by_us));
 	case I_ASKED:
 		if (o->call_busy || o->journal_busy) /* rule 1: intent first */
 			return wait_until(limit);

@@ -159,6 +159,11 @@ void call_create(struct life *l)
 	l->o.may_create = false; /* one label, one create: from here on the answer is unknown */
 	l->o.call_busy = true;
 	s->creates++;
+	/* Billing and the session's time begin with the first create, not with its record. */
+	if (s->bought_us == s->asked_us) {
+		s->bought_us = engine_now(e);
+		s->expires_us = s->bought_us + s->hours * HOUR_US;
+	}
 	s->asked_us = engine_now(e);
 	args.offer = inventory_find(e->inv, s->offer_id);
 	if (!args.offer) {

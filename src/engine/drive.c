@@ -87,6 +87,19 @@ static void forget_observed(struct life *l)
 	l->destroys = l->login_refusals = 0;
 }
 
+/* Did the spec say wait=? Then a retry, too, waits for an offer. */
+static bool spec_waits(const struct session *s)
+{
+	struct spec sp;
+	bool waits;
+
+	if (parse_spec_of(s, &sp, NULL))
+		return false;
+	waits = sp.wait_us > 0;
+	spec_free(&sp);
+	return waits;
+}
+
 static void do_choose(struct life *l)
 {
 	struct engine *e = l->e;
@@ -95,6 +108,11 @@ static void do_choose(struct life *l)
 	int64_t now = engine_now(e);
 
 	if (!buy_choose(l, &why)) {
+		if (s->failed_offers && s->failed_offers[0] && !spec_waits(s)) {
+			life_end(l, END_NO_OFFER, "no other offer is within the limits of a retry",
+				 NULL);
+			return;
+		}
 		/* Every change of the market asks again. */
 		l->o.next_choose_us = INT64_MAX;
 		if (strcmp(s->reason, "waiting for an offer that matches")) {
@@ -275,7 +293,6 @@ static void do_end(struct life *l, enum end_cause cause)
 
 	CHECK(cause < END_COUNT);
 	if (cause == END_LOST) {
-		l->o.destroy_ok_us = 1; /* nothing to send: the proof is complete already */
 		l->s.delete_us = l->o.absent_us[0]; /* billed until the first list without it */
 		event(l->e, l, NULL, "lost",
 		      "two complete lists and two queries agree that %s is gone", l->s.instance_id);
@@ -426,7 +443,7 @@ void drive_now(struct life *l)
 	l->driving = true;
 	l->refs++;
 	l->next_us = INT64_MAX;
-	if (l->dirty && now >= l->next_put_us)
+	if (l->dirty && !l->ordering && now >= l->next_put_us)
 		life_put(l);
 	for (int i = 0; i < STEPS_MAX && !l->dead; i++) {
 		struct source *src = source_of(e, l->s.provider);
@@ -441,7 +458,7 @@ void drive_now(struct life *l)
 		l->next_us = now; /* in case the bound ends this: the next turn goes on */
 	}
 	stopping_alarm(l, now);
-	if (l->dirty && l->next_put_us < l->next_us)
+	if (l->dirty && !l->ordering && l->next_put_us < l->next_us)
 		l->next_us = l->next_put_us;
 	l->driving = false;
 	life_unref(l);

@@ -17,6 +17,8 @@ static int check_free(const struct life *l, struct error *why)
 	if (l->ordering)
 		return fail(why, ERR_BUSY,
 			    "an order for this session is being recorded right now; try again");
+	if (l->want_removed_us)
+		return fail(why, ERR_BUSY, "this session is being removed");
 	return 0;
 }
 
@@ -208,23 +210,13 @@ static void ended_by(struct life *l, enum end_cause cause, const struct caller *
 	life_end(l, cause, b.data, who);
 }
 
-static void rmdir_draft(struct life *l, const struct caller *who, order_cb cb, void *arg)
-{
-	struct engine *e = l->e;
-	struct journal_op op = {.table = J_SESSION, .erase = true};
-
-	event(e, l, who, "rmdir", "%s, a draft", l->s.name);
-	CHECK(journal_op_text(&op, l->s.id, strlen(l->s.id)) == 0);
-	life_drop(l);
-	order_op(e, &op, DRAFT_LIMIT_US, cb, arg);
-}
-
 void engine_rmdir(struct engine *e, const struct caller *who, const struct session *s, order_cb cb,
 		  void *arg)
 {
 	struct life *l = life_of(e, s);
 	struct error why = {0};
-	int err = check_free(l, &why);
+	/* A second rmdir while the first is being recorded is the same order. */
+	int err = l->want_removed_us ? 0 : check_free(l, &why);
 
 	if (!err)
 		err = check_protect(s, &why);
@@ -235,13 +227,15 @@ void engine_rmdir(struct engine *e, const struct caller *who, const struct sessi
 		return;
 	}
 	if (s->state == S_DRAFT) {
-		rmdir_draft(l, who, cb, arg);
+		event(e, l, who, "rmdir", "%s, a draft", s->name);
+		order_erase(l, cb, arg);
 		return;
 	}
 	event(e, l, who, "rmdir", "%s, %s", s->name, state_name((enum session_state)s->state));
 	if (session_living(s))
 		ended_by(l, END_DESTROYED, who);
-	l->want_removed_us = engine_now(e);
+	if (!l->want_removed_us)
+		l->want_removed_us = engine_now(e);
 	order_put(l, ORDER_FIRM, NULL, life_removed, cb, arg);
 }
 
@@ -421,9 +415,8 @@ void engine_ctl(struct engine *e, const struct caller *who, const struct session
 		refuse(e, verb, &why, cb, arg);
 		return;
 	}
-	if (l->ordering)
-		err = check_free(l, &why);
-	else
+	err = check_free(l, &why);
+	if (!err)
 		switch ((enum session_verb)verb) {
 		case V_COMMIT:
 			engine_commit(e, who, s, cb, arg);

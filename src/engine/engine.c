@@ -180,6 +180,21 @@ bool engine_proven(const struct session *s)
 
 /* ---- loading and running ---- */
 
+/* Two rows can bear one name after a crash on a failing disk (a rename or the end of a draft that was
+ * not written, then the name taken again). Neither may be lost: this one gets a name of its own. */
+static void free_name(const struct engine *e, struct session *s)
+{
+	char name[64];
+
+	if (!engine_by_name(e, s->name))
+		return;
+	snprintf(name, sizeof name, "%.40s-%lld", s->name, (long long)s->serial);
+	if (!engine_by_name(e, name))
+		COPY(s->name, name);
+	else
+		snprintf(s->name, sizeof s->name, "session-%s", s->id);
+}
+
 int engine_load(struct engine *e, const struct journal_op *row, struct error *why)
 {
 	struct session s;
@@ -190,12 +205,13 @@ int engine_load(struct engine *e, const struct journal_op *row, struct error *wh
 		err = session_unpack(&s, row, why);
 		if (err)
 			return err;
-		if (engine_by_serial(e, s.serial) || engine_by_id(e, s.id) ||
-		    (!s.removed_us && engine_by_name(e, s.name))) {
+		if (engine_by_serial(e, s.serial) || engine_by_id(e, s.id)) {
 			session_free(&s);
 			return fail(why, ERR_INVALID, "session %s stands twice in the database",
 				    s.id);
 		}
+		if (!s.removed_us)
+			free_name(e, &s);
 		life_new(e, &s);
 		return 0;
 	case J_EVENT:

@@ -42,6 +42,7 @@ struct life {
 	int64_t want_removed_us; /* rmdir was ordered; it leaves sessions/ once that is durable */
 	bool removal_retry;	 /* its record failed: the next one that lands settles it */
 	bool ordering;		 /* a purchase or extension waits for its record */
+	bool erasing; /* its row is being erased: nothing may write it again behind that */
 	bool driving, dead;
 	unsigned refs; /* answers that still have to come */
 	unsigned destroys, login_refusals;
@@ -115,18 +116,20 @@ void life_reason(struct life *l, const char *fmt, ...) __attribute__((format(pri
 
 /* ---- orders.c ---- */
 enum order_kind {
-	ORDER_SOFT, /* applied already; answered when durable, or after 200 ms; refused if it fails
+	ORDER_SOFT,  /* applied already; answered when durable, or after 200 ms; refused if it fails
 		     */
-	ORDER_FIRM, /* applied already; answered when durable, or EIO after 2 s; carried out anyway
+	ORDER_FIRM,  /* applied already; answered when durable, or EIO after 2 s; carried out anyway
 		     */
-	ORDER_SWAP, /* applied only once durable; after 2 s EIO, and revoked if it lands late */
+	ORDER_SWAP,  /* applied only once durable; after 2 s EIO, and revoked if it lands late */
+	ORDER_ERASE, /* a draft's row: gone once that is durable; after 2 s EIO, and it goes later */
 };
 void life_removed(struct life *l); /* the rmdir is on disk */
 void life_put(struct life *l);	   /* journal the present record; failures are tried again */
 /* Journal `next` (ORDER_SWAP; taken) or the present record, then answer. */
 void order_put(struct life *l, enum order_kind kind, struct session *next,
 	       void (*landed)(struct life *l), order_cb cb, void *arg);
-/* A journal write that is not a session's row, or an erased one. */
+void order_erase(struct life *l, order_cb cb, void *arg); /* a draft; drops the life */
+/* A journal write that is not a living session's row. */
 void order_op(struct engine *e, struct journal_op *op, int64_t limit_us, order_cb cb, void *arg);
 /* Answer without a journal write; from the loop, not from inside the call. */
 void order_answer(struct engine *e, int err, const struct error *why, order_cb cb, void *arg);

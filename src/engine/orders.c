@@ -85,6 +85,10 @@ static void order_late(void *arg)
 		     "the disk is too slow to record this order within 2 s; it is carried out all "
 		     "the same, and the directory stays until the record is safe");
 		break;
+	case ORDER_ERASE:
+		fail(&why, ERR_NOT_DURABLE,
+		     "the disk is too slow to record this within 2 s; the draft goes when it is");
+		break;
 	case ORDER_SWAP:
 		not_durable(&why, "it is too slow");
 		/* Queued behind the order's own record, so whatever the disk does, the last word
@@ -165,6 +169,10 @@ void life_put(struct life *l)
 
 	if (l->dead)
 		return;
+	if (l->erasing) {
+		l->dirty = true;
+		return;
+	}
 	life_pack(l, &op);
 	l->dirty = false;
 	l->puts++;
@@ -202,8 +210,8 @@ static void order_failed(struct order *o, int err)
 	struct life *l = o->l;
 	struct error why = {0};
 
-	if (l && o->kind == ORDER_SWAP) {
-		l->ordering = false;
+	if (l && (o->kind == ORDER_SWAP || o->kind == ORDER_ERASE)) {
+		l->ordering = l->erasing = false;
 	} else if (l && !l->dead) {
 		l->dirty = true;
 		l->o.journal_busy = true;
@@ -258,6 +266,8 @@ static void order_done(void *arg, int err)
 
 		if (apply && o->kind == ORDER_SWAP)
 			apply = swap_landed(o);
+		if (apply && o->kind == ORDER_ERASE)
+			life_drop(l);
 		if (apply && o->landed)
 			o->landed(l);
 		if (!o->answered)
@@ -296,6 +306,23 @@ void order_put(struct life *l, enum order_kind kind, struct session *next,
 	l->puts++;
 	l->o.journal_busy = true;
 	w->timer_set(w->self, o->timer, kind == ORDER_SOFT ? DRAFT_LIMIT_US : ORDER_LIMIT_US);
+	w->journal(w->self, &op, order_done, o);
+}
+
+void order_erase(struct life *l, order_cb cb, void *arg)
+{
+	struct order *o = order_new(l->e, ORDER_ERASE, cb, arg);
+	struct journal_op op = {.table = J_SESSION, .erase = true};
+	struct world *w = l->e->w;
+
+	CHECK(!l->ordering);
+	CHECK(journal_op_text(&op, l->s.id, strlen(l->s.id)) == 0);
+	o->l = l;
+	l->refs++;
+	l->puts++;
+	l->ordering = l->erasing = true;
+	l->dirty = false;
+	w->timer_set(w->self, o->timer, ORDER_LIMIT_US);
 	w->journal(w->self, &op, order_done, o);
 }
 

@@ -115,7 +115,7 @@ static void arrows(void **state)
 	assert_false(state_may(S_STOPPED, S_RUNNING));
 	assert_false(state_may(S_RUNNING, S_PROVISIONING));
 	assert_true(state_may(S_FAILED, S_PENDING));
-	for (int s = 0; s < S_COUNT; s++) {
+	for (enum session_state s = 0; s < S_COUNT; s++) {
 		assert_true(state_may(s, s));
 		assert_non_null(state_name(s));
 		assert_non_null(state_doc(s));
