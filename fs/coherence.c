@@ -1,21 +1,24 @@
 /*
- * Coherence: what the kernel caches follows every change. The kernel keeps attributes and pages for an
- * hour; a change gives the file a strictly newer mtime and sends one notification about its attributes,
- * and the kernel drops the pages itself when it next sees the mtime (fuse.md 4, measured).
+ * Coherence: what the kernel caches follows every change. The kernel keeps attributes and pages for
+ * an hour; a change gives the file a strictly newer mtime and sends one notification about its
+ * attributes, and the kernel drops the pages itself when it next sees the mtime (fuse.md 4,
+ * measured).
  * Owner: the loop thread.
  *
- * Invariants: only inval_inode(ino, -1, 0) is sent from here; it never waits. A name that is no longer
- * valid goes to a worker. mtime says when the value last changed (tree, rule 11): plain rows are compared
- * by the hash of their text, offers by the difference of two markets, so that 100 k offers cost nothing
- * until they change. An inode that the kernel does not know answers -ENOENT: that is fine.
+ * Invariants: only inval_inode(ino, -1, 0) is sent from here; it never waits. A name that is no
+ * longer valid goes to a worker. mtime says when the value last changed (tree, rule 11): plain rows
+ * are compared by the hash of their text, offers by the difference of two markets, so that 100 k
+ * offers cost nothing until they change. An inode that the kernel does not know answers -ENOENT:
+ * that is fine.
  * Tests: tests/mount/.
  */
 #include <string.h>
 
 #include "internal.h"
 
-#define STAMPS_MIN 4096
-#define NS_PER_US  1000
+#define STAMPS_MIN   4096
+#define NS_PER_US    1000
+#define NOTIFY_SLICE 4096 /* a few us each: a slice stays far below the 100 ms of fuse.md 8 */
 
 /* ---- stamps: a map from node id to hash and mtime ---- */
 
@@ -97,6 +100,15 @@ static void stamp_bump(struct mount *m, struct stamp *s)
 	s->mtime_ns = now_ns > s->mtime_ns ? now_ns : s->mtime_ns + 1;
 }
 
+static void stamp_touch(struct mount *m, uint64_t ino)
+{
+	bool made;
+	struct stamp *s = stamp_get(m, ino, &made);
+
+	if (s)
+		stamp_bump(m, s);
+}
+
 /* false: the kernel does not know this inode. */
 static bool notify_attr(struct mount *m, uint64_t ino)
 {
@@ -108,16 +120,46 @@ static bool notify_attr(struct mount *m, uint64_t ino)
 /* Something in this directory (or file) is new, whatever it says. */
 static bool touch(struct mount *m, uint64_t ino)
 {
-	bool made;
-	struct stamp *s = stamp_get(m, ino, &made);
-
-	if (s)
-		stamp_bump(m, s);
+	stamp_touch(m, ino);
 	return notify_attr(m, ino);
+}
+
+/* A new market changes tens of thousands of files: what exceeds a slice waits for the next turns
+ * of the loop. The values are new already; the kernel only learns of it some milliseconds later. */
+static void notify_soon(struct mount *m, uint64_t ino)
+{
+	struct notify_queue *q = &m->notify;
+
+	if (q->n == q->room) {
+		size_t room = q->room ? q->room * 2 : NOTIFY_SLICE;
+		uint64_t *at = reallocarray(q->ino, room, sizeof(*at));
+
+		if (!at) {
+			notify_attr(m, ino);
+			return;
+		}
+		q->ino = at;
+		q->room = room;
+	}
+	q->ino[q->n++] = ino;
+}
+
+bool coherence_slice(struct mount *m)
+{
+	struct notify_queue *q = &m->notify;
+
+	for (int i = 0; i < NOTIFY_SLICE && q->done < q->n; i++)
+		notify_attr(m, q->ino[q->done++]);
+	if (q->done < q->n)
+		return true;
+	free(q->ino);
+	memset(q, 0, sizeof(*q));
+	return false;
 }
 
 void coherence_free(struct mount *m)
 {
+	free(m->notify.ino);
 	free(m->stamps.at);
 	free(m->gone);
 	memset(&m->stamps, 0, sizeof(m->stamps));
@@ -152,8 +194,8 @@ static bool is_stamped(const struct ctx *x)
 	case OBJ_PROVIDER:
 	case OBJ_ROOT:
 		return true;
-	case OBJ_HISTORY:
-		return !engine_proven(x->session);
+	case OBJ_HISTORY: /* what is proven stays as it is; a stamp from before still counts */
+		return !engine_proven(x->session) || stamp_find(x->m, node_of(x));
 	case OBJ_NONE:
 	case OBJ_OFFER:
 	case OBJ_QUERY:
@@ -327,9 +369,8 @@ static void offer_changed(const struct market_diff *d, uint64_t serial, uint64_t
 		if (!(fields & d->fields[r]))
 			continue;
 		if (stamp)
-			touch(d->m, node_id(OBJ_OFFER, serial, r + 1));
-		else
-			notify_attr(d->m, node_id(OBJ_OFFER, serial, r + 1));
+			stamp_touch(d->m, node_id(OBJ_OFFER, serial, r + 1));
+		notify_soon(d->m, node_id(OBJ_OFFER, serial, r + 1));
 	}
 }
 
@@ -337,7 +378,8 @@ static void market_diff_one(void *arg, const struct offer *a, const struct offer
 {
 	struct market_diff *d = arg;
 	struct mount *m = d->m;
-	uint64_t serial = offer_serial(m, a ? a->id : b->id);
+	const struct offer *either = a ? a : b;
+	uint64_t serial = offer_serial(m, either->id);
 	uint64_t dir = node_id(OBJ_OFFER, serial, 0);
 
 	if (a && b) {
@@ -346,8 +388,9 @@ static void market_diff_one(void *arg, const struct offer *a, const struct offer
 	}
 	d->names = true;
 	if (b) {
-		/* Its files are all at least as new as this. If the kernel still has the directory, the
-		 * offer was here before, and the files may be cached as they were then. */
+		/* Its files are all at least as new as this. If the kernel still has the
+		 * directory, the offer was here before, and the files may be cached as they were
+		 * then. */
 		if (touch(m, dir))
 			offer_changed(d, serial, UINT64_MAX, false);
 		return;
@@ -375,6 +418,8 @@ static void market_changed(struct mount *m, const struct change *c)
 	if (d.names)
 		touch(m, root_dir_of(OBJ_OFFER));
 	touch(m, root_dir_of(OBJ_QUERY));
+	if (coherence_slice(m))
+		mount_later(m);
 }
 
 /* ---- changes ---- */
@@ -410,8 +455,12 @@ void coherence_change(struct mount *m, const struct change *c)
 		for (size_t i = 0; i < engine_provider_count(m->e); i++)
 			class_changed(m, OBJ_PROVIDER, i + 1);
 		break;
-	case CH_ALARMS:
 	case CH_STATUS:
+		/* Its owner and mode are a setting, which a reload may have changed. */
+		notify_attr(m, root_dir_of(OBJ_SESSION));
+		class_changed(m, OBJ_ROOT, 0);
+		break;
+	case CH_ALARMS:
 		class_changed(m, OBJ_ROOT, 0);
 		break;
 	case CH_SESSION_STATE: /* CH_SESSION follows */

@@ -2,21 +2,22 @@
  * Directories: lookup, listing, and the three orders that are made of names (mkdir, rmdir, rename);
  * everything else that would change a directory is refused with a sentence. Owner: the loop thread.
  *
- * Invariants: a listing goes by serial with stable cookies, so an entry that stays is neither doubled
- * nor left out and no descriptor carries state (fuse.md 5.3). mkdir and rmdir hold the kernel's lock of
- * sessions/ until they are answered, so the engine answers them when durable, never after a provider.
- * unlink is never allowed: rm -rf of the wrong directory must not end a paid machine.
+ * Invariants: a listing goes by serial with stable cookies, so an entry that stays is neither
+ * doubled nor left out and no descriptor carries state (fuse.md 5.3). mkdir and rmdir hold the
+ * kernel's lock of sessions/ until they are answered, so the engine answers them when durable,
+ * never after a provider. unlink is never allowed: rm -rf of the wrong directory must not end a
+ * paid machine.
  * Tests: tests/mount/.
  */
 #include <string.h>
 
 #include "internal.h"
 
-#define COOKIE_ROWS	3      /* after "." and ".." */
-#define COOKIE_OBJECTS	0x1000 /* cookie of an object: this + its serial */
-#define LISTING_MAX	((size_t)256 << 10)
+#define COOKIE_ROWS	  3	 /* after "." and ".." */
+#define COOKIE_OBJECTS	  0x1000 /* cookie of an object: this + its serial */
+#define LISTING_MAX	  ((size_t)256 << 10)
 #define RENAME_NOREPLACE_ 1u   /* linux/fs.h */
-#define SESSION_MODE_MAX 0750  /* tree, rule 12: more only by the owner's chmod */
+#define SESSION_MODE_MAX  0750 /* tree, rule 12: more only by the owner's chmod */
 
 /* ---- lookup ---- */
 
@@ -41,8 +42,7 @@ static int object_find(const struct ctx *dir, enum object class, const char *nam
 }
 
 /* The entry `name` of directory dir. */
-static int entry_find(const struct ctx *dir, const char *name, struct ctx *child,
-		      struct error *why)
+static int entry_find(const struct ctx *dir, const char *name, struct ctx *child, struct error *why)
 {
 	const struct row *rows = class_rows(dir->class);
 	enum object listed, by_lookup;
@@ -81,6 +81,20 @@ static int entry_fill(const struct ctx *x, struct fuse_entry_param *e)
 	return 0;
 }
 
+/* The kernel keeps a name until memory is short, and each holds a place in the table of queries:
+ * so the name that was asked for longest ago is taken from it. Whoever stands in that directory
+ * stays. */
+static void query_name_keep(struct mount *m, uint64_t parent, const char *name)
+{
+	struct query_name *q = &m->query_names[m->query_next++ % QUERY_NAMES_MAX];
+
+	if (q->name)
+		mount_forget_name(m, q->parent, q->name);
+	free(q->name);
+	q->name = strdup(name);
+	q->parent = parent;
+}
+
 /* Every answered lookup of a query is one reference, until the kernel forgets it. */
 static void entry_reply(fuse_req_t req, const struct ctx *child)
 {
@@ -116,6 +130,8 @@ void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 		fuse_reply_err(req, -err);
 	else
 		entry_reply(req, &child);
+	if (!err && child.class == OBJ_QUERY && !child.row)
+		query_name_keep(m, parent, name);
 }
 
 void op_readlink(fuse_req_t req, fuse_ino_t ino)
@@ -159,8 +175,8 @@ void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	fi->fh = 0;
 	/* Only where a new mtime and a notification follow every change (fuse.md 5.2). */
 	if (x.class == OBJ_OFFER || x.class == OBJ_PROVIDER ||
-	    (x.class == OBJ_ROOT && (!x.row || x.row->children == OBJ_OFFER ||
-				     x.row->children == OBJ_PROVIDER)))
+	    (x.class == OBJ_ROOT &&
+	     (!x.row || x.row->children == OBJ_OFFER || x.row->children == OBJ_PROVIDER)))
 		fi->cache_readdir = fi->keep_cache = 1;
 	fuse_reply_open(req, fi);
 }
@@ -264,8 +280,8 @@ static void listing_objects(struct listing *l, const struct ctx *dir, off_t off)
 static void list(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, bool plus)
 {
 	struct mount *m = fuse_req_userdata(req);
-	struct listing l = {.req = req, .size = size < LISTING_MAX ? size : LISTING_MAX,
-			    .plus = plus};
+	struct listing l = {
+		.req = req, .size = size < LISTING_MAX ? size : LISTING_MAX, .plus = plus};
 	struct ctx dir;
 	bool room = true;
 	int err;
@@ -312,6 +328,14 @@ void op_readdirplus(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
 static bool is_sessions(const struct ctx *dir)
 {
 	return dir->class == OBJ_ROOT && dir->row && dir->row->children == OBJ_SESSION;
+}
+
+static int session_find(const struct ctx *sessions, const char *name, struct ctx *child,
+			struct error *why)
+{
+	if (entry_find(sessions, name, child, why) == 0)
+		return 0;
+	return fail(why, ERR_NOT_FOUND, "there is no session %s", name);
 }
 
 /* Resolve a parent directory; answers the request itself if that fails. */
@@ -385,7 +409,7 @@ void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 		err = fail(&why, ERR_FORBIDDEN,
 			   "only directories of sessions/ can be removed: rmdir sessions/NAME");
 	else
-		err = entry_find(&dir, name, &child, &why);
+		err = session_find(&dir, name, &child, &why);
 	if (err) {
 		refuse(req, &dir, name, err, &why);
 		return;
@@ -434,7 +458,7 @@ void op_rename(fuse_req_t req, fuse_ino_t parent, const char *name, fuse_ino_t n
 	}
 	err = rename_check(&from, &to, newname, flags, &why);
 	if (!err)
-		err = entry_find(&from, name, &child, &why);
+		err = session_find(&from, name, &child, &why);
 	if (err) {
 		refuse(req, &from, name, err, &why);
 		return;

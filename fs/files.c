@@ -1,11 +1,13 @@
 /*
- * Open files: open, read, write, flush, release of everything that is not a spec, a wait or a stream.
+ * Open files: open, read, write, flush, release of everything that is not a spec, a wait or a
+ * stream.
  * Owner: the loop thread.
  *
- * Invariants: a plain row has no state per open (fh 0): the kernel caches its pages for all readers, so
- * every READ gives the value of now, never an older snapshot that would stay in the cache. Every other
- * row is rendered once per open (tree, rule 10). Orders are given in the name of whoever opened the
- * file, as everywhere in Unix: a descriptor that was passed on gives no rights and takes none.
+ * Invariants: a plain row has no state per open (fh 0): the kernel caches its pages for all
+ * readers, so every READ gives the value of now, never an older snapshot that would stay in the
+ * cache. Every other row is rendered once per open (tree, rule 10). Orders are given in the name of
+ * whoever opened the file, as everywhere in Unix: a descriptor that was passed on gives no rights
+ * and takes none.
  * Tests: tests/mount/.
  */
 #include <fcntl.h>
@@ -89,16 +91,20 @@ static size_t free_slot(const struct mount *m)
 	return m->file_room;
 }
 
-static int file_new(const struct ctx *x, int flags, struct file **out)
+static int file_new(const struct ctx *x, int flags, struct file **out, struct error *why)
 {
 	struct mount *m = x->m;
 	struct file *f;
 	size_t slot;
 
-	if (!user_may_open(m, x->who.uid))
+	if (!user_may_open(m, x->who.uid)) {
+		COPY(why->text, "too many files of yours are open here; close some of them");
 		return -EMFILE;
-	if (m->file_count == m->file_room && !files_grow(m))
+	}
+	if (m->file_count == m->file_room && !files_grow(m)) {
+		COPY(why->text, "too many files are open here");
 		return -ENFILE;
+	}
 	f = calloc(1, sizeof(*f));
 	if (!f)
 		return -ENOMEM;
@@ -186,14 +192,14 @@ static int open_check(const struct ctx *x, int flags, struct error *why)
 
 	if (node_is_dir(x))
 		return fail(why, ERR_NOT_YOURS, "this is a directory");
-	/* The kernel has checked the mode bits, except for root, which it lets through everywhere. */
+	/* The kernel has checked the mode bits, except for root, which it lets through
+	 * everywhere. */
 	if (writes && !(x->row->mode & 0222))
 		return fail(why, ERR_NOT_YOURS, "%s is read-only", x->row->path);
 	if (reads && !(x->row->mode & 0444))
-		return fail(why, ERR_NOT_YOURS, "%s takes orders and cannot be read, by root neither",
-			    x->row->path);
-	if ((x->row->flags & ROW_ROOT_ONLY) && x->who.uid != 0 &&
-	    x->who.uid != x->args->owner_uid)
+		return fail(why, ERR_NOT_YOURS,
+			    "%s takes orders and cannot be read, by root neither", x->row->path);
+	if ((x->row->flags & ROW_ROOT_ONLY) && x->who.uid != 0 && x->who.uid != x->args->owner_uid)
 		return fail(why, ERR_NOT_YOURS, "%s is for root only", x->row->path);
 	return 0;
 }
@@ -253,7 +259,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	if (!err)
-		err = file_new(&x, fi->flags, &f);
+		err = file_new(&x, fi->flags, &f, &why);
 	if (!err)
 		err = open_fill(f, &x, &why);
 	if (err) {
@@ -280,7 +286,8 @@ void reply_slice(fuse_req_t req, const struct buf *text, size_t size, off_t off)
 	fuse_reply_buf(req, text->data ? text->data + from : NULL, n < size ? n : size);
 }
 
-/* No state of this open: the content of now. Also of a derived row after a restart of the daemon. */
+/* No state of this open: the content of now. Also of a derived row after a restart of the
+ * daemon. */
 static void read_now(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off)
 {
 	BUF text = {0};
@@ -325,7 +332,8 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		stream_read(req, f, size);
 		return;
 	}
-	/* As in sysfs: from the beginning again means the state of now, and poll counts from there. */
+	/* As in sysfs: from the beginning again means the state of now, and poll counts from
+	 * there. */
 	if ((f->row->flags & ROW_STATE_POLL) && off == 0 && file_ctx(f, &x) == 0) {
 		state_read(f, &x);
 		snapshot(f, &x, &why);
@@ -416,7 +424,8 @@ static int lines_check(const char *data, size_t n, struct error *why)
 	for (size_t i = 0; !err && i < n; i++) {
 		line = data[i] == '\n' ? 0 : line + 1;
 		if (line > LINE_LEN_MAX)
-			err = fail(why, ERR_INVALID, "a line is longer than %d bytes", LINE_LEN_MAX);
+			err = fail(why, ERR_INVALID, "a line is longer than %d bytes",
+				   LINE_LEN_MAX);
 	}
 	return err;
 }
@@ -432,8 +441,8 @@ static int value_check(const struct file *f, const char *data, size_t n, off_t o
 		return fail(why, ERR_INVALID,
 			    "%s takes one value, written at once from the beginning", f->row->path);
 	if (n > LINE_LEN_MAX)
-		return fail(why, ERR_INVALID, "%s takes one value of at most %d bytes", f->row->path,
-			    LINE_LEN_MAX);
+		return fail(why, ERR_INVALID, "%s takes one value of at most %d bytes",
+			    f->row->path, LINE_LEN_MAX);
 	if (n > 1 && memchr(data, '\n', n - 1))
 		return fail(why, ERR_INVALID, "%s takes one value on one line", f->row->path);
 	return 0;

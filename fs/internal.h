@@ -3,9 +3,10 @@
  * attributes), dirs.c, files.c, spec_file.c, waits.c, coherence.c. The rows do not include this.
  * Owner: the loop thread, except struct stale_name, which a worker carries to the kernel.
  *
- * Invariants: every request is answered exactly once; nothing here waits. A session pointer is never
- * kept across a return to the loop: nodes, files and orders remember its serial. `fh` is a number that
- * is looked up, never a pointer, so an unknown one (of a daemon before this one) is an error, no crash.
+ * Invariants: every request is answered exactly once; nothing here waits. A session pointer is
+ * never kept across a return to the loop: nodes, files and orders remember its serial. `fh` is a
+ * number that is looked up, never a pointer, so an unknown one (of a daemon before this one) is an
+ * error, no crash.
  * Tests: tests/mount/.
  */
 #ifndef GPUFS_FS_INTERNAL_H
@@ -18,7 +19,7 @@
 #include "../src/core/spec.h"
 #include "tree.h"
 
-#define REQUESTS_PER_TURN   32	/* fuse.md 1: the bound keeps timers alive */
+#define REQUESTS_PER_TURN   32 /* fuse.md 1: the bound keeps timers alive */
 #define WRITE_SIZE_MAX	    ((unsigned)128 << 10)
 #define OPCODES		    64
 #define READERS_MAX	    256
@@ -30,6 +31,7 @@
 #define FILES_MAX	    65536
 #define FILES_PER_USER	    8192
 #define SNAPSHOT_BYTES_MAX  ((size_t)512 << 20) /* of all open files together */
+#define QUERY_NAMES_MAX	    2048		/* far below what the table of queries holds */
 #define GONE_OFFERS_MAX	    1024
 #define GONE_OFFER_KEEP_US  HOUR_US /* fuse.md 5.3 */
 #define TIMEOUT_LONG_S	    3600.0  /* fuse.md 5.2 */
@@ -92,24 +94,25 @@ struct op {
 	struct mount *m;
 	fuse_req_t req; /* NULL: nobody waits (RELEASE) */
 	struct caller who;
-	uint64_t ino; /* the node it is about; of mkdir, rmdir, rename the directory */
+	uint64_t ino;	 /* the node it is about; of mkdir, rmdir, rename the directory */
 	uint64_t serial; /* of the session that a rmdir or rename is about; else 0 */
 	uint64_t fh;
 	char name[256];
-	struct buf text; /* lines still to be carried out */
+	struct buf text;   /* lines still to be carried out */
 	size_t at_byte, n; /* where in it; what fuse_reply_write says */
 	bool calling, answered;
 	int err;
 	/* Answers the request; the refusal is noted already. Then the op is freed. */
 	void (*done)(struct op *op, int err);
-	/* Gives the next of several orders: true if one is under way, false if all is done (op->err). */
+	/* Gives the next of several orders: true if one is under way, false if all is done
+	 * (op->err). */
 	bool (*more)(struct op *op);
 };
 /* Made before the order is given, since the answer may come from inside it. NULL: no memory. */
 struct op *op_new(const struct ctx *x, fuse_req_t req, const char *name,
 		  void (*done)(struct op *op, int err));
 void op_answer(void *arg, int err, const struct error *why); /* the order_cb; arg is the op */
-void op_run(struct op *op); /* one with `more`: begin */
+void op_run(struct op *op);				     /* one with `more`: begin */
 bool op_moves(const struct mount *m, uint64_t serial); /* is a rmdir or rename of it under way? */
 
 /* ---- open files (files.c) ---- */
@@ -124,16 +127,16 @@ struct file {
 	uint64_t serial;
 	int flags;
 	int64_t uid, gid, pid; /* who opened it: orders are given in this name */
-	struct buf text;       /* snapshot, answer, pending lines of a stream, or the spec's buffer */
-	size_t charged;	       /* of text, in m->snapshot_bytes */
-	bool rendered;	       /* text is the content */
+	struct buf text; /* snapshot, answer, pending lines of a stream, or the spec's buffer */
+	size_t charged;	 /* of text, in m->snapshot_bytes */
+	bool rendered;	 /* text is the content */
 	bool holds;
 
 	struct file *watch_next, **watch_at; /* C_WAIT, C_STREAM, ROW_STATE_POLL */
 	struct waiter *waiters;
 	struct fuse_pollhandle *ph;
-	int64_t seen;		 /* C_WAIT: the row's own */
-	size_t head, lines;	 /* C_STREAM: what was read of text, lines not read yet */
+	int64_t seen;	    /* C_WAIT: the row's own */
+	size_t head, lines; /* C_STREAM: what was read of text, lines not read yet */
 	int64_t lost;
 	bool ending, ended;	 /* the end is near; nothing more will come */
 	int64_t state, state_us; /* ROW_STATE_POLL: as last read */
@@ -218,6 +221,10 @@ struct stamps {
 	struct stamp *at; /* open addressing; room is a power of two */
 	size_t room, used, sweep_at;
 };
+struct notify_queue { /* attributes that the kernel is still to be told of */
+	uint64_t *ino;
+	size_t n, done, room;
+};
 struct gone_offer {
 	uint64_t serial;
 	int64_t gone_us;
@@ -228,10 +235,15 @@ struct gone_offer {
 int64_t node_mtime_ns(const struct ctx *x, const struct buf *text, int64_t changed_us);
 void coherence_change(struct mount *m, const struct change *c);
 const struct offer *gone_offer_find(const struct mount *m, uint64_t serial);
+bool coherence_slice(struct mount *m); /* send some of what is queued; true: there is more */
 void coherence_free(struct mount *m);
 
 /* ---- mount.c ---- */
 
+struct query_name { /* a name in search/ that the kernel knows */
+	uint64_t parent;
+	char *name;
+};
 struct reader_error {
 	int64_t uid, used_us;
 	char *text; /* NULL: a free place */
@@ -254,6 +266,8 @@ struct mount {
 	bool inited, stopped, gone_told, dead;
 	struct door door;
 	struct query_table *queries;
+	struct query_name query_names[QUERY_NAMES_MAX]; /* a ring */
+	size_t query_next;
 	struct offer_index *offers;
 	uint64_t counts[OPCODES];
 	struct op *ops;
@@ -271,14 +285,16 @@ struct mount {
 	size_t cached_bytes;
 
 	struct stamps stamps;
-	int64_t market_us; /* every offer's files are at least as new */
+	struct notify_queue notify;
+	int64_t market_us;	 /* every offer's files are at least as new */
 	struct gone_offer *gone; /* a ring */
 	size_t gone_next;
 	int64_t started_us;
 };
 
-void mount_later(struct mount *m); /* have waits_later called at the end of this turn */
-/* Tell the kernel that a name is no longer what it was, from a worker: from the loop it deadlocks. */
+void mount_later(struct mount *m); /* waits_later and coherence_slice in the next turn */
+/* Tell the kernel that a name is no longer what it was, from a worker: from the loop it
+ * deadlocks. */
 void mount_forget_name(struct mount *m, uint64_t parent, const char *name);
 
 #endif

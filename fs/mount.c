@@ -1,11 +1,13 @@
 /*
- * The mount itself: the libfuse session on an open /dev/fuse, driven by a uv_poll; the orders that are
- * answered later; what the rows may ask of the mount (errors per reader, cached texts, counters).
+ * The mount itself: the libfuse session on an open /dev/fuse, driven by a uv_poll; the orders that
+ * are answered later; what the rows may ask of the mount (errors per reader, cached texts,
+ * counters).
  * Owner: the loop thread; a worker only carries stale names to the kernel.
  *
  * Invariants: a request is answered exactly once. From the loop only attributes are invalidated; a
- * notification about a name waits for a lock that a request of ours may hold, and from the loop that is
- * a deadlock that SIGKILL does not end (measured, fuse.md 4). At most 32 requests a turn, so timers run.
+ * notification about a name waits for a lock that a request of ours may hold, and from the loop
+ * that is a deadlock that SIGKILL does not end (measured, fuse.md 4). At most 32 requests a turn,
+ * so timers run.
  * Tests: tests/mount/.
  */
 #include <fcntl.h>
@@ -25,8 +27,8 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 		      FUSE_CAP_PARALLEL_DIROPS | FUSE_CAP_ASYNC_READ | FUSE_CAP_ATOMIC_O_TRUNC;
 	unsigned off = FUSE_CAP_WRITEBACK_CACHE | FUSE_CAP_SPLICE_READ | FUSE_CAP_SPLICE_WRITE |
 		       FUSE_CAP_SPLICE_MOVE | FUSE_CAP_POSIX_ACL | FUSE_CAP_EXPORT_SUPPORT |
-		       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_LOCKS |
-		       FUSE_CAP_FLOCK_LOCKS | FUSE_CAP_CACHE_SYMLINKS;
+		       FUSE_CAP_EXPLICIT_INVAL_DATA | FUSE_CAP_POSIX_LOCKS | FUSE_CAP_FLOCK_LOCKS |
+		       FUSE_CAP_CACHE_SYMLINKS;
 
 	conn->want |= on & conn->capable;
 	conn->want &= ~off;
@@ -149,6 +151,8 @@ static void on_later(uv_idle_t *handle)
 
 	uv_idle_stop(handle);
 	waits_later(m);
+	if (coherence_slice(m))
+		mount_later(m);
 }
 
 void mount_later(struct mount *m)
@@ -277,6 +281,8 @@ static void mount_destroy(struct mount *m)
 		free(m->errors[i].text);
 	for (size_t i = 0; i < CACHED_TEXTS; i++)
 		buf_free(&m->cached[i].text);
+	for (size_t i = 0; i < QUERY_NAMES_MAX; i++)
+		free(m->query_names[i].name);
 	if (m->se)
 		fuse_session_destroy(m->se); /* closes the descriptor */
 	free(m->in.mem);
@@ -313,7 +319,7 @@ void mount_forget_name(struct mount *m, uint64_t parent, const char *name)
 	struct stale_name *n = m->inited && !m->stopped ? calloc(1, sizeof(*n)) : NULL;
 
 	if (!n)
-		return; /* then it is known for an hour at most; its attributes say that it is gone */
+		return; /* then it stays for an hour at most; its attributes say ENOENT */
 	n->m = m;
 	n->parent = parent;
 	COPY(n->name, name);
@@ -411,8 +417,8 @@ void mount_stop(struct mount *m)
 	}
 }
 
-/* The engine's doors cannot be taken off: `stopped` keeps ours shut until the engine is freed, so this
- * comes after engine_stop. */
+/* The engine's doors cannot be taken off: `stopped` keeps ours shut until the engine is freed,
+ * so this comes after engine_stop. */
 void mount_free(struct mount *m)
 {
 	if (!m)
@@ -469,7 +475,7 @@ void mount_set_error(struct mount *m, int64_t uid, const char *path, int eno, co
 	put_time(&line, now_us);
 	buf_putc(&line, ' ');
 	buf_escape(&line, path, strlen(path));
-	buf_printf(&line, " %s: ", errno_name(eno));
+	buf_printf(&line, " %s: ", strerrorname_np(eno) ? strerrorname_np(eno) : "E?");
 	buf_escape(&line, text, strlen(text));
 	buf_putc(&line, '\n');
 	char *taken = buf_take(&line);
@@ -482,32 +488,20 @@ void mount_set_error(struct mount *m, int64_t uid, const char *path, int eno, co
 	r->used_us = now_us;
 }
 
+#define OP(name) [FUSE_##name] = #name
 static const char *const operation_names[OPCODES] = {
-	[FUSE_LOOKUP] = "LOOKUP",	    [FUSE_FORGET] = "FORGET",
-	[FUSE_GETATTR] = "GETATTR",	    [FUSE_SETATTR] = "SETATTR",
-	[FUSE_READLINK] = "READLINK",	    [FUSE_SYMLINK] = "SYMLINK",
-	[FUSE_MKNOD] = "MKNOD",		    [FUSE_MKDIR] = "MKDIR",
-	[FUSE_UNLINK] = "UNLINK",	    [FUSE_RMDIR] = "RMDIR",
-	[FUSE_RENAME] = "RENAME",	    [FUSE_LINK] = "LINK",
-	[FUSE_OPEN] = "OPEN",		    [FUSE_READ] = "READ",
-	[FUSE_WRITE] = "WRITE",		    [FUSE_STATFS] = "STATFS",
-	[FUSE_RELEASE] = "RELEASE",	    [FUSE_FSYNC] = "FSYNC",
-	[FUSE_SETXATTR] = "SETXATTR",	    [FUSE_GETXATTR] = "GETXATTR",
-	[FUSE_LISTXATTR] = "LISTXATTR",	    [FUSE_REMOVEXATTR] = "REMOVEXATTR",
-	[FUSE_FLUSH] = "FLUSH",		    [FUSE_INIT] = "INIT",
-	[FUSE_OPENDIR] = "OPENDIR",	    [FUSE_READDIR] = "READDIR",
-	[FUSE_RELEASEDIR] = "RELEASEDIR",   [FUSE_FSYNCDIR] = "FSYNCDIR",
-	[FUSE_GETLK] = "GETLK",		    [FUSE_SETLK] = "SETLK",
-	[FUSE_SETLKW] = "SETLKW",	    [FUSE_ACCESS] = "ACCESS",
-	[FUSE_CREATE] = "CREATE",	    [FUSE_INTERRUPT] = "INTERRUPT",
-	[FUSE_BMAP] = "BMAP",		    [FUSE_DESTROY] = "DESTROY",
-	[FUSE_IOCTL] = "IOCTL",		    [FUSE_POLL] = "POLL",
-	[FUSE_NOTIFY_REPLY] = "NOTIFY_REPLY", [FUSE_BATCH_FORGET] = "BATCH_FORGET",
-	[FUSE_FALLOCATE] = "FALLOCATE",	    [FUSE_READDIRPLUS] = "READDIRPLUS",
-	[FUSE_RENAME2] = "RENAME2",	    [FUSE_LSEEK] = "LSEEK",
-	[FUSE_COPY_FILE_RANGE] = "COPY_FILE_RANGE",
-	[FUSE_SETUPMAPPING] = "SETUPMAPPING", [FUSE_REMOVEMAPPING] = "REMOVEMAPPING",
+	OP(LOOKUP),	  OP(FORGET),	     OP(GETATTR),  OP(SETATTR),	     OP(READLINK),
+	OP(SYMLINK),	  OP(MKNOD),	     OP(MKDIR),	   OP(UNLINK),	     OP(RMDIR),
+	OP(RENAME),	  OP(LINK),	     OP(OPEN),	   OP(READ),	     OP(WRITE),
+	OP(STATFS),	  OP(RELEASE),	     OP(FSYNC),	   OP(SETXATTR),     OP(GETXATTR),
+	OP(LISTXATTR),	  OP(REMOVEXATTR),   OP(FLUSH),	   OP(INIT),	     OP(OPENDIR),
+	OP(READDIR),	  OP(RELEASEDIR),    OP(FSYNCDIR), OP(GETLK),	     OP(SETLK),
+	OP(SETLKW),	  OP(ACCESS),	     OP(CREATE),   OP(INTERRUPT),    OP(BMAP),
+	OP(DESTROY),	  OP(IOCTL),	     OP(POLL),	   OP(NOTIFY_REPLY), OP(BATCH_FORGET),
+	OP(FALLOCATE),	  OP(READDIRPLUS),   OP(RENAME2),  OP(LSEEK),	     OP(COPY_FILE_RANGE),
+	OP(SETUPMAPPING), OP(REMOVEMAPPING),
 };
+#undef OP
 
 void mount_counters(const struct mount *m, struct buf *out)
 {

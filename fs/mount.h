@@ -28,8 +28,10 @@ struct mount_args {
 };
 struct mount *mount_new(uv_loop_t *loop, struct engine *e, const struct mount_args *args,
 			struct error *why);
-/* Answer everything that waits, stop reading requests. */
+/* Answer everything that waits, stop reading requests; orders under way stand. After engine_stop, since
+ * the engine's doors cannot be taken off. */
 void mount_stop(struct mount *m);
+/* The descriptor is closed when the loop has run once more. */
 void mount_free(struct mount *m);
 
 /* Printed from the tree's table: what = "README", "schema.json", "man" (gpufs-tree(7)). */

@@ -1,11 +1,11 @@
 /*
- * Nodes: from an id to what it is about, and its attributes. An id is computed from class, serial and
- * row, so nothing is allocated for a lookup and FORGET has nothing to free (fuse.md 5.3); only queries
- * are counted. Owner: the loop thread.
+ * Nodes: from an id to what it is about, and its attributes. An id is computed from class, serial
+ * and row, so nothing is allocated for a lookup and FORGET has nothing to free (fuse.md 5.3); only
+ * queries are counted. Owner: the loop thread.
  *
- * Invariants: st_size is exact, since tools and mmap believe it (tree, rule 10): so the attributes of a
- * file are known by rendering it. An id whose object is gone is -ENOENT, never a stale answer. A row of
- * the reader has a node per uid, because the page cache is shared by all users.
+ * Invariants: st_size is exact, since tools and mmap believe it (tree, rule 10): so the attributes
+ * of a file are known by rendering it. An id whose object is gone is -ENOENT, never a stale answer.
+ * A row of the reader has a node per uid, because the page cache is shared by all users.
  * Tests: tests/mount/.
  */
 #include <string.h>
@@ -63,7 +63,7 @@ uint64_t node_id(enum object class, uint64_t serial, unsigned field)
 {
 	if (class == OBJ_ROOT && field == 0)
 		return FUSE_ROOT_ID;
-	return (uint64_t)class << 56 | (serial & SERIAL_MASK) << 8 | (field & 255);
+	return (uint64_t) class << 56 | (serial & SERIAL_MASK) << 8 | (field & 255);
 }
 
 uint64_t node_of(const struct ctx *x)
@@ -116,7 +116,8 @@ static int resolve(uint64_t ino, struct ctx *x, bool open)
 		x->offer = gone_offer_find(x->m, x->serial);
 		return x->offer ? 0 : -ENOENT;
 	}
-	return -ENOENT;
+	/* A query that the full table dropped: ESTALE makes the kernel look its path up again. */
+	return x->class == OBJ_QUERY ? -ESTALE : -ENOENT;
 }
 
 int node_resolve(uint64_t ino, struct ctx *x)
@@ -239,6 +240,8 @@ static const struct error *sentence(int err, const struct error *why, struct err
 	if (why && why->text[0])
 		return why;
 	memset(plain, 0, sizeof(*plain));
+	if (err == -ENOENT) /* the table's first ENOENT is about offers */
+		plain->code = ERR_NOT_FOUND;
 	for (int c = 1; c < ERR_COUNT && !plain->code; c++)
 		if (err_errno((enum err)c) == -err)
 			plain->code = (enum err)c;
@@ -256,8 +259,7 @@ void refusal_note(const struct ctx *x, const char *name, int err, const struct e
 			sentence(err, why, &plain)->text);
 }
 
-void refuse(fuse_req_t req, const struct ctx *x, const char *name, int err,
-	    const struct error *why)
+void refuse(fuse_req_t req, const struct ctx *x, const char *name, int err, const struct error *why)
 {
 	refusal_note(x, name, err, why);
 	fuse_reply_err(req, -err);
@@ -281,7 +283,8 @@ void refuse_order(fuse_req_t req, const struct ctx *x, const char *name, int err
 
 /* ---- attributes ---- */
 
-/* sessions/: who may make directories in it is a setting; sticky, so that only owners remove theirs. */
+/* sessions/: who may make directories in it is a setting; sticky, so that only owners remove
+ * theirs. */
 static void sessions_dir(const struct ctx *x, struct stat *st)
 {
 	const struct policy *p = engine_policy(x->e);
@@ -319,7 +322,8 @@ static void row_rights(const struct ctx *x, mode_t dir_mode, struct stat *st)
 		st->st_gid = (gid_t)admin_gid;
 	else if (x->row->flags & ROW_ADMIN)
 		mode &= ~(mode_t)0020;
-	/* chmod g+w on the session's directory lets the group act, not only look (tree, rule 12). */
+	/* chmod g+w on the session's directory lets the group act, not only look (tree, rule
+	 * 12). */
 	if (x->class == OBJ_SESSION && (dir_mode & 0020) && (mode & 0200))
 		mode |= 0020 | (mode & 0400) >> 3;
 	st->st_mode = node_type(x) | (node_is_link(x) ? 0777 : mode);
@@ -332,7 +336,8 @@ static bool row_readable(const struct row *row)
 
 enum caching node_caching(const struct ctx *x)
 {
-	/* Nothing tells us which queries a new market changes, so theirs are never left to the kernel. */
+	/* Nothing tells us which queries a new market changes, so theirs are never left to the
+	 * kernel. */
 	if (x->class == OBJ_QUERY && x->row->cache == C_PLAIN)
 		return C_DERIVED;
 	return x->row->flags & ROW_SPEC ? C_DERIVED : x->row->cache;
@@ -485,6 +490,7 @@ static int setattr_size(const struct ctx *x, struct file *f, off_t size, struct 
 		return spec_truncate(f, size, why);
 	if (size != 0)
 		return fail(why, ERR_INVALID, "a spec can be truncated to nothing only");
+	CHECK(x->session != NULL);
 	if (x->session->state != S_DRAFT)
 		return 0; /* after the purchase truncation is ignored */
 	return engine_spec_set(x->e, &x->who, x->session, "", 0, &end, &commit, why);

@@ -2,10 +2,13 @@
  * The table of queries behind search/: any query can be looked up, so this is the one place of the
  * tree where a look-up allocates. Loop thread.
  *
- * Invariants: at most QUERY_NODES_MAX nodes; serials count up and are never reused; a node goes
- * only when the kernel has forgotten it, nothing hangs below it, and it is not one that search/
- * lists; the oldest such node goes first. Queries of one parent with the same canonical text are
- * one node. Lists of matches are kept per market and dropped, oldest first, beyond MATCHES_MAX.
+ * Invariants: at most QUERY_NODES_MAX nodes; serials count up and are never reused. When the table
+ * is full a node goes below which nothing hangs and that search/ does not list: the oldest that the
+ * kernel has forgotten, else the oldest of all. The kernel keeps look-ups for as long as it has
+ * memory, so waiting for it would let 4096 queries of anybody end all searching; a request for what
+ * went is ESTALE, upon which the kernel walks the path again by itself. Queries of one parent with
+ * the same canonical text are one node. Lists of matches are kept per market and dropped, oldest
+ * first, beyond MATCHES_MAX.
  * Tests: tests/unit/test_search.c.
  */
 #include <stdio.h>
@@ -147,24 +150,24 @@ size_t query_table_count(const struct query_table *t)
 	return t->count;
 }
 
-/* Makes room for one node: the oldest that nobody holds goes. False: every one is held. */
-static bool table_make_room(struct query_table *t)
+/* Makes room for one node. There always is a leaf to drop: few are listed, and levels are bounded. */
+static void table_make_room(struct query_table *t)
 {
 	struct query_node *oldest = NULL;
 
 	if (t->count < QUERY_NODES_MAX)
-		return true;
+		return;
 	for (size_t i = 0; i < BUCKETS; i++) {
 		for (struct query_node *q = t->by_serial[i]; q; q = q->next_serial) {
-			if (q->refs || q->children || q->listed)
+			if (q->children || q->listed)
 				continue;
-			if (!oldest || q->used < oldest->used)
+			if (!oldest || (q->refs == 0) > (oldest->refs == 0) ||
+			    ((q->refs == 0) == (oldest->refs == 0) && q->used < oldest->used))
 				oldest = q;
 		}
 	}
-	if (oldest)
-		node_free(t, oldest);
-	return oldest != NULL;
+	CHECK(oldest != NULL);
+	node_free(t, oldest);
 }
 
 static int query_of_name(const struct query_node *parent, const char *name, struct query *own,
@@ -209,14 +212,9 @@ int query_table_get(struct query_table *t, struct query_node *parent, const char
 	if (!q) {
 		if (parent)
 			parent->children++; /* making room must not take it */
-		bool room = table_make_room(t);
-
+		table_make_room(t);
 		if (parent)
 			parent->children--;
-		if (!room)
-			return fail(why, ERR_NO_MATCH,
-				    "%d queries are in use at the same time: leave or close some",
-				    QUERY_NODES_MAX);
 		q = node_new(t, parent, &own, buf_take(&text));
 		if (!q)
 			return fail(why, ERR_NO_MEMORY, "out of memory for a query");
@@ -438,7 +436,7 @@ static void table_list_models(struct query_table *t, const struct engine *e,
 	const char *models[MODELS_MAX];
 	size_t n = models_collect(inv, models);
 	char name[128];
-	uint64_t serial;
+	uint64_t serial = 0;
 
 	for (size_t i = 1; i < t->listed_count; i++) {
 		struct query_node *q = query_table_find(t, t->listed[i]);

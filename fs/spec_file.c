@@ -1,14 +1,15 @@
 /*
  * Writing a spec: the purchase. Owner: the loop thread.
  *
- * Why it is not a plain store: shells flush a descriptor before its first byte and once for every child,
- * bash writes a text line by line, and no shell sees an error of close (fuse.md 5.4, measured). So every
- * write is checked with all that was written before it, and refused at once; what is complete is bought
- * when its opener closes it: a FLUSH by the opening thread that follows a write, else RELEASE.
+ * Why it is not a plain store: shells flush a descriptor before its first byte and once for every
+ * child, bash writes a text line by line, and no shell sees an error of close (fuse.md 5.4,
+ * measured). So every write is checked with all that was written before it, and refused at once;
+ * what is complete is bought when its opener closes it: a FLUSH by the opening thread that follows
+ * a write, else RELEASE.
  *
- * Invariants: each descriptor has a buffer of its own; the last accepted write wins whole. A refused write
- * leaves the buffer as it was and spoils the descriptor: nothing is bought through it any more. A close
- * of a draft that is gone, or that was bought meanwhile, does nothing.
+ * Invariants: each descriptor has a buffer of its own; the last accepted write wins whole. A
+ * refused write leaves the buffer as it was and spoils the descriptor: nothing is bought through it
+ * any more. A close of a draft that is gone, or that was bought meanwhile, does nothing.
  * Tests: tests/mount/.
  */
 #include <fcntl.h>
@@ -66,9 +67,10 @@ static void commit_done(struct op *op, int err)
 		fuse_reply_write(op->req, op->n);
 }
 
-/* Accepted: it is the draft's spec from now on; with `commit` in it the purchase is made at once. */
-static void accept_text(fuse_req_t req, struct file *f, const struct ctx *x, struct buf *text, size_t n,
-		   bool commit)
+/* Accepted: it is the draft's spec from now on; with `commit` in it the purchase is made at
+ * once. */
+static void accept_text(fuse_req_t req, struct file *f, const struct ctx *x, struct buf *text,
+			size_t n, bool commit)
 {
 	struct op *op;
 
@@ -173,7 +175,8 @@ void spec_flush(fuse_req_t req, struct file *f)
 {
 	pid_t pid = fuse_req_ctx(req)->pid;
 
-	/* The pid is a thread's, and 0 for everyone in another pid namespace: then RELEASE counts. */
+	/* The pid is a thread's, and 0 for everyone in another pid namespace: then RELEASE
+	 * counts. */
 	if (f->dirty && pid != 0 && pid == f->pid)
 		spec_close(f, req);
 	else

@@ -86,8 +86,8 @@ struct row {
 	 */
 	void (*store)(const struct ctx *x, struct str text, order_cb cb, void *arg);
 	/* C_WAIT: 1 = `out` is the answer now; 0 = wait on; negative errno = the wait ends with it
-	 * and why. `since_us` is when this descriptor was opened, *seen is per descriptor, 0 at
-	 * open. */
+	 * and why. Called at open with *seen 0 (only to let the row note in *seen, which belongs to
+	 * the descriptor, where things stand), at the first read, and at every change. */
 	int (*wait)(const struct ctx *x, int64_t *seen, struct buf *out, struct error *why);
 	/* When the content last changed (wall clock); NULL: the object's changed time. */
 	int64_t (*changed_us)(const struct ctx *x);
@@ -140,7 +140,7 @@ struct query_table;
 struct query_table *query_table_new(void);
 void query_table_free(struct query_table *t);
 /* Look up or make search/NAME (parent NULL) or PARENT/NAME; -EINVAL malformed (with why), -ENOENT
- * no query at all, -ENOSPC the table is full of referenced ones. */
+ * no query at all. A full table drops its oldest: what is asked of that node later is -ESTALE. */
 int query_table_get(struct query_table *t, struct query_node *parent, const char *name,
 		    const struct engine *e, uint64_t *serial, struct error *why);
 struct query_node *query_table_find(struct query_table *t, uint64_t serial);

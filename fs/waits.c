@@ -1,11 +1,12 @@
 /*
- * What blocks: files below wait/ and watch/, and poll(2). A blocked read is a request in a list, never a
- * thread. Owner: the loop thread.
+ * What blocks: files below wait/ and watch/, and poll(2). A blocked read is a request in a list,
+ * never a thread. Owner: the loop thread.
  *
- * Invariants: an answer is never longer than asked (a shell reads one byte at a time); the rest is kept
- * per open. A signal ends a read at once, and an interrupted read takes no event away. O_NONBLOCK is the
- * only EAGAIN. Every wait ends: with its answer, with a telling error, or when the session is gone.
- * A stream is bounded: what did not fit is counted, and the reader is told {"lost":N}.
+ * Invariants: an answer is never longer than asked (a shell reads one byte at a time); the rest is
+ * kept per open. A signal ends a read at once, and an interrupted read takes no event away.
+ * O_NONBLOCK is the only EAGAIN. Every wait ends: with its answer, with a telling error, or when
+ * the session is gone. A stream is bounded: what did not fit is counted, and the reader is told
+ * {"lost":N}.
  * Tests: tests/mount/.
  */
 #include <fcntl.h>
@@ -310,7 +311,8 @@ void wait_open(struct file *f, const struct ctx *x)
 
 	watch(f);
 	if (f->row->cache == C_WAIT) {
-		/* Lets the row note where things stand now; the answer is given at the first read. */
+		/* Lets the row note where things stand now; the answer is given at the first
+		 * read. */
 		f->row->wait(x, &f->seen, &f->text, &why);
 		buf_reset(&f->text);
 	} else if (f->row->flags & ROW_STATE_POLL) {

@@ -75,9 +75,8 @@ static void op_answer(struct local_op *op, const struct result *res)
 	creates_run(s);
 }
 
-__attribute__((format(printf, 4, 5))) static void op_refuse(struct local_op *op, enum verdict v,
-							    enum provider_error e, const char *fmt,
-							    ...)
+__attribute__((format(printf, 4, 5))) static void
+op_refuse(struct local_op *op, enum verdict v, enum provider_error e, const char *fmt, ...)
 {
 	struct result res = {.verdict = v, .error = e};
 	va_list ap;
@@ -139,7 +138,7 @@ static void gpu_model(const char *name, char out[64])
  * are 16. Between the sizes that exist, the next one if it is at most 7.5 % away; else rounded. */
 static int64_t nominal_gb(int64_t mb)
 {
-	static const int64_t sizes[] = {1,  2,	3,  4,	5,  6,	8,  10, 11, 12,	 16,  20,  24,	32,
+	static const int64_t sizes[] = {1,  2,	3,  4,	5,  6,	8,  10,	 11,  12,  16,	20,  24, 32,
 					40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288};
 	int64_t rounded = (mb + 512) / 1024;
 

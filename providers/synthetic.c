@@ -23,17 +23,17 @@ struct card {
 	int64_t vram_gb, price_u6; /* about what one costs an hour */
 };
 static const struct card cards[] = {
-	{"RTX 3060", 12, 60000},       {"RTX 3090", 24, 180000},      {"RTX 4070", 12, 110000},
-	{"RTX 4080", 16, 170000},      {"RTX 4090", 24, 350000},      {"RTX 4090 D", 24, 320000},
-	{"RTX 5090", 32, 550000},      {"RTX A4000", 16, 120000},     {"RTX A6000", 48, 450000},
-	{"A10", 24, 200000},	       {"A40", 48, 400000},	      {"A100 PCIE", 40, 700000},
-	{"A100 SXM4", 80, 1000000},    {"L4", 24, 300000},	      {"L40S", 48, 700000},
-	{"H100 PCIE", 80, 1900000},    {"H100 SXM", 80, 2200000},     {"H200", 141, 3000000},
-	{"Tesla T4", 16, 100000},      {"Tesla V100", 32, 250000},    {"MI300X", 192, 2500000},
+	{"RTX 3060", 12, 60000},    {"RTX 3090", 24, 180000},	{"RTX 4070", 12, 110000},
+	{"RTX 4080", 16, 170000},   {"RTX 4090", 24, 350000},	{"RTX 4090 D", 24, 320000},
+	{"RTX 5090", 32, 550000},   {"RTX A4000", 16, 120000},	{"RTX A6000", 48, 450000},
+	{"A10", 24, 200000},	    {"A40", 48, 400000},	{"A100 PCIE", 40, 700000},
+	{"A100 SXM4", 80, 1000000}, {"L4", 24, 300000},		{"L40S", 48, 700000},
+	{"H100 PCIE", 80, 1900000}, {"H100 SXM", 80, 2200000},	{"H200", 141, 3000000},
+	{"Tesla T4", 16, 100000},   {"Tesla V100", 32, 250000}, {"MI300X", 192, 2500000},
 };
-static const char *const places[] = {"Quebec, CA",  "Texas, US",   "California, US", "Iceland, IS",
-				     "Hesse, DE",   "Bavaria, DE", "Stockholm, SE",  "Tokyo, JP",
-				     "Seoul, KR",   "Taipei, TW",  "London, GB",     ""};
+static const char *const places[] = {"Quebec, CA", "Texas, US",	  "California, US", "Iceland, IS",
+				     "Hesse, DE",  "Bavaria, DE", "Stockholm, SE",  "Tokyo, JP",
+				     "Seoul, KR",  "Taipei, TW",  "London, GB",	    ""};
 static const int64_t cudas[] = {11800, 12000, 12200, 12400, 12600, 12800, UNKNOWN};
 
 /* splitmix64: small, and the same everywhere; nothing secret depends on it. */
@@ -73,8 +73,8 @@ static void make_offer(uint64_t *r, size_t i, struct offer *o)
 	o->available = true;
 }
 
-static void synthetic_act(struct provider *p, struct world *w, const struct call *call, result_cb cb,
-			  void *arg)
+static void synthetic_act(struct provider *p, struct world *w, const struct call *call,
+			  result_cb cb, void *arg)
 {
 	const struct synthetic *s = p->state;
 	struct result res = {.verdict = SURE_YES, .complete = true};

@@ -14,7 +14,7 @@
  *
  * "Ready" is not the daemon's word alone: a child stats the mount point, so the command returns
  * when the mount has really answered. The holder itself never asks the mount: that could hang for
- * good. Tests: tests/unit/test_holder.c, and tests/mount on real mounts.
+ * good. Tests: tests/mount.
  */
 #include "holder.h"
 
@@ -44,6 +44,7 @@ struct holder {
 	char device[32];
 	pid_t daemon, asker;
 	bool stopping, told; /* told: the caller knows the outcome */
+	bool heard;	     /* this daemon has said whether it is ready */
 	int64_t kill_at_us;
 	int64_t deaths_us[DEATHS_MAX]; /* a ring, oldest at deaths % DEATHS_MAX */
 	size_t deaths;
@@ -98,7 +99,7 @@ int holder_outcome(int caller_fd, struct buf *sentence)
 		buf_puts(sentence, "-it ended before it could say why; its log may tell more");
 	}
 	bool good = sentence->data && sentence->data[0] == '+';
-	if (sentence->len) { /* without the verdict */
+	if (sentence->data && sentence->len) { /* without the verdict */
 		memmove(sentence->data, sentence->data + 1, sentence->len);
 		sentence->len--;
 	}
@@ -140,6 +141,7 @@ static int start_daemon(struct holder *h, struct error *why)
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) != 0)
 		return fail(why, ERR_NO_MEMORY, "no socket for the daemon: %s", strerror(errno));
 	h->refusal[0] = '\0';
+	h->heard = false;
 	fflush(NULL);
 	h->daemon = fork();
 	if (h->daemon < 0) {
@@ -173,24 +175,26 @@ static void start_asker(struct holder *h)
 	_exit(stat(h->a->mountpoint, &st) == 0 ? 0 : errno & 0xff);
 }
 
+/* One byte of verdict, then perhaps a sentence; it may come in pieces. */
 static void read_daemon(struct holder *h)
 {
-	char piece[sizeof(h->refusal)];
-	ssize_t n = recv(h->daemon_fd, piece, sizeof(piece) - 1, MSG_DONTWAIT);
+	char piece[sizeof(h->refusal)], *p = piece;
+	ssize_t n;
 
-	if (n <= 0) {
-		if (n == 0)
-			close_fd(&h->daemon_fd);
-		return;
-	}
-	piece[n] = '\0';
-	if (piece[0] == '+' && !h->told && h->asker <= 0)
-		start_asker(h);
-	else if (piece[0] == '-')
-		COPY(h->refusal, piece + 1);
-	else if (h->refusal[0]) { /* the rest of a long sentence */
+	while (h->daemon_fd >= 0 &&
+	       (n = recv(h->daemon_fd, piece, sizeof(piece) - 1, MSG_DONTWAIT)) >= 0) {
 		size_t len = strlen(h->refusal);
-		copy_text(h->refusal + len, sizeof(h->refusal) - len, piece);
+
+		if (n == 0)
+			return close_fd(&h->daemon_fd);
+		piece[n] = '\0';
+		p = piece;
+		if (!h->heard && *p == '+' && !h->told)
+			start_asker(h);
+		if (!h->heard)
+			p++;
+		h->heard = true;
+		copy_text(h->refusal + len, sizeof(h->refusal) - len, p);
 	}
 }
 

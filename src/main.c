@@ -74,20 +74,12 @@ static int answer(const struct options *o)
 /* A directory to mount on, without anything dead on it. */
 static int prepare_mountpoint(const struct start *st, struct error *why)
 {
-	struct mountpoint_view v;
+	int err = mountpoint_clear(st->mountpoint, why);
 
-	mountpoint_look(st->mountpoint, true, &v);
-	for (int i = 0; i < 16 && v.state == MP_DEAD; i++) { /* dead ones may lie on each other */
-		mountpoint_detach(st->mountpoint, "");
-		mountpoint_look(st->mountpoint, true, &v);
-	}
-	if (v.state == MP_DEAD)
-		return fail(why, ERR_BUSY, "%s: a dead mount cannot be detached; try umount -l %s",
-			    st->mountpoint, st->mountpoint);
-	if (v.state == MP_MISSING && mkdir(st->mountpoint, 0755) != 0 && errno != EEXIST)
+	if (!err && mkdir(st->mountpoint, 0755) != 0 && errno != EEXIST)
 		return fail(why, ERR_INVALID, "%s: cannot be made: %s", st->mountpoint,
 			    strerror(errno));
-	return 0;
+	return err;
 }
 
 /* In the background nothing may keep the terminal. */
@@ -145,11 +137,15 @@ static int mount_it(const struct options *o, struct settings *s, struct start *s
 	/* Private keys are in memory: no core file may hold them (architecture.md, invariant 11).
 	 */
 	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-	if (start_precheck(st, o, s, &why) != 0 ||
-	    mountpoint_claim(st->mountpoint, &h.claim_fd, &why) != 0)
+	int err = start_check_mountpoint(st, o, &why);
+	if (!err)
+		err = mountpoint_claim(st->mountpoint, &h.claim_fd, &why);
+	if (err)
 		return say_and_exit(1, &why);
 	d.claim_fd = h.claim_fd;
-	int err = prepare_mountpoint(st, &why);
+	err = start_check_database(s, &why);
+	if (!err)
+		err = prepare_mountpoint(st, &why);
 	if (!err)
 		err = start_log(st, o, s, &why);
 	if (err) {
@@ -162,11 +158,13 @@ static int mount_it(const struct options *o, struct settings *s, struct start *s
 	return o->foreground ? holder_run(&h) : run_in_background(&h, st);
 }
 
-/* 0, 1 and 2 must be open: else a database would get one of their numbers. */
-static void open_standard_files(void)
+/* 0, 1 and 2 must be open, else a database would get one of their numbers; everything above is the
+ * caller's and must not be kept open by a daemon (a script may wait for the end of a pipe). */
+static void tidy_descriptors(void)
 {
 	int fd;
 
+	(void)close_range(STDERR_FILENO + 1, ~0U, 0);
 	do {
 		fd = open("/dev/null", O_RDWR);
 	} while (fd >= 0 && fd <= STDERR_FILENO);
@@ -182,7 +180,7 @@ int main(int argc, char **argv)
 	struct error why = {0};
 	int status = 2;
 
-	open_standard_files();
+	tidy_descriptors();
 	int err = options_parse(argc, argv, &o, &why);
 	if (!err && (status = answer(&o)) >= 0) {
 		options_free(&o);

@@ -6,8 +6,7 @@
  *    there meanwhile is never taken away.
  * What is mounted is read from /proc/self/mountinfo. Mounting itself is in mountpoint_mount.c.
  *
- * One thread (the command, the holder, or a daemon that has stopped serving). Tests:
- * tests/unit/test_mountpoint.c, and tests/mount on real mounts.
+ * One thread (the command, the holder, or a daemon that has stopped serving). Tests: tests/mount.
  */
 #include "mountpoint.h"
 
@@ -16,19 +15,25 @@
 #include <limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/pidfd.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "core/check.h"
 #include "core/text.h"
+#include "io/io.h"
 #include "mountpoint_parts.h"
 
 #define MOUNTINFO_BYTES_MAX ((size_t)16 << 20)
-#define LINKS_MAX	    40	 /* as the kernel's own limit */
+#define LINKS_MAX	    40		    /* as the kernel's own limit */
+#define DYING_LIMIT_US	    (3 * SECOND_US) /* a killed process with much memory takes a moment */
+#define DEAD_MAX	    16
 #define ASK_LIMIT_MS	    2000 /* how long a mount may take to answer one stat */
 
 /* ---- paths ---- */
@@ -176,13 +181,14 @@ bool mount_entry_find(const char *path, const char *device, struct mount_entry *
 	return any;
 }
 
-/* stat(2) in a child with a limit: 0, a positive errno, or ETIMEDOUT if nothing came back. A child
- * that hangs in the kernel is left behind; it ends when that mount does. */
+/* statx(2) in a child with a limit: 0, a positive errno, or ETIMEDOUT if nothing came back. A child
+ * that hangs in the kernel is left behind; it ends when that mount does. Never from the cache: while
+ * a killed daemon is still on its way out, cached attributes would make a dead mount look alive. */
 static int ask_mount(const char *path)
 {
 	int pipe_fd[2];
 	unsigned char eno = 0;
-	struct stat st;
+	struct statx st;
 
 	if (pipe2(pipe_fd, O_CLOEXEC) != 0)
 		return errno;
@@ -194,7 +200,9 @@ static int ask_mount(const char *path)
 		return saved;
 	}
 	if (pid == 0) {
-		eno = stat(path, &st) == 0 ? 0 : (unsigned char)errno;
+		int asked = statx(AT_FDCWD, path, AT_STATX_FORCE_SYNC, STATX_BASIC_STATS, &st);
+
+		eno = asked == 0 ? 0 : (unsigned char)errno;
 		_exit(write(pipe_fd[1], &eno, 1) == 1 ? 0 : 1);
 	}
 	close(pipe_fd[1]);
@@ -234,23 +242,29 @@ static void say(struct mountpoint_view *v, enum mountpoint_state state, const ch
 	va_end(ap);
 }
 
+static bool is_dead(int eno)
+{
+	return eno == ENOTCONN || eno == ECONNABORTED || eno == EIO;
+}
+
 static void look_at_ours(const char *path, struct mountpoint_view *v)
 {
-	if (mountpoint_claimed(path, &v->holder, &v->daemon)) {
-		say(v, MP_LIVE, "gpufs is mounted on %s already (pid %d); umount %s stops it", path,
-		    (int)(v->holder ? v->holder : v->daemon), path);
-		return;
-	}
 	int eno = ask_mount(path);
-	if (eno == ENOTCONN || eno == ECONNABORTED || eno == EIO)
+	char who[32] = "";
+
+	if (mountpoint_claimed(path, &v->holder, &v->daemon))
+		snprintf(who, sizeof(who), " (pid %d)", (int)(v->holder ? v->holder : v->daemon));
+	if (is_dead(eno)) /* if it is claimed all the same, mountpoint_claim decides */
 		say(v, MP_DEAD, "%s: a gpufs that died is still mounted; it is detached first",
 		    path);
 	else if (eno == ETIMEDOUT)
 		say(v, MP_NO_ANSWER,
-		    "%s: a gpufs is mounted there and does not answer; detach it with umount -l %s",
-		    path, path);
+		    "%s: a gpufs%s is mounted there and does not answer; detach it with umount -l "
+		    "%s",
+		    path, who, path);
 	else
-		say(v, MP_LIVE, "gpufs is mounted on %s already; umount %s stops it", path, path);
+		say(v, MP_LIVE, "gpufs is mounted on %s already%s; umount %s stops it", path, who,
+		    path);
 }
 
 void mountpoint_look(const char *path, bool nonempty, struct mountpoint_view *v)
@@ -291,6 +305,22 @@ void mountpoint_look(const char *path, bool nonempty, struct mountpoint_view *v)
 		    path);
 	if (!nonempty && eno)
 		say(v, MP_BAD, "%s: cannot be read: %s", path, strerror(eno));
+}
+
+int mountpoint_clear(const char *path, struct error *why)
+{
+	struct mount_entry m;
+
+	for (int i = 0; i < DEAD_MAX; i++) { /* dead ones may lie on each other */
+		if (!mount_entry_find(path, NULL, &m))
+			return 0;
+		if (!m.ours || !is_dead(ask_mount(path)))
+			return fail(why, ERR_BUSY, "%s: something was mounted there just now",
+				    path);
+		mountpoint_detach(path, m.device);
+	}
+	return fail(why, ERR_BUSY, "%s: a dead mount cannot be detached; try umount -l %s", path,
+		    path);
 }
 
 /* ---- the claim ---- */
@@ -363,10 +393,52 @@ bool mountpoint_claimed(const char *path, pid_t *holder, pid_t *daemon)
 	return held;
 }
 
+/* Wait until a process has ended, which is when it has let go of its locks; false after the limit. */
+static bool await_end(pid_t pid, int64_t until_us)
+{
+	char path[48], name[32] = "", ours[32] = "";
+	int64_t left_ms;
+
+	if (pid <= 0)
+		return true;
+	snprintf(path, sizeof(path), "/proc/%d/comm", (int)pid);
+	FILE *comm = fopen(path, "re");
+	if (comm && !fgets(name, sizeof(name), comm))
+		name[0] = '\0';
+	if (comm)
+		fclose(comm);
+	if (prctl(PR_GET_NAME, ours) != 0 || strncmp(name, ours, strlen(ours)) != 0)
+		return true; /* that number belongs to somebody else by now */
+	struct pollfd p = {.fd = pidfd_open(pid, 0), .events = POLLIN};
+	if (p.fd < 0)
+		return true;
+	left_ms = (until_us - clock_mono_us()) / 1000;
+	bool ended = poll(&p, 1, left_ms > 0 ? (int)left_ms : 0) == 1;
+	close(p.fd);
+	return ended;
+}
+
+/* Take the lock. Whoever was killed just now still holds it for a moment: its end is awaited, and so is
+ * that of a predecessor whose lock is free already, since its other files close after this one. */
+static int claim_lock(int fd, const char *path, struct error *why)
+{
+	int64_t until_us = clock_mono_us() + DYING_LIMIT_US;
+	bool mine = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	pid_t holder, daemon;
+
+	claim_read(fd, &holder, &daemon);
+	if (await_end(holder, until_us) && await_end(daemon, until_us) && !mine)
+		mine = flock(fd, LOCK_EX | LOCK_NB) == 0;
+	if (mine)
+		return 0;
+	return fail(why, ERR_BUSY,
+		    "%s: gpufs is mounted there already, or just being started (pid %d)", path,
+		    (int)(holder ? holder : daemon));
+}
+
 int mountpoint_claim(const char *path, int *claim_fd, struct error *why)
 {
 	BUF file = {0};
-	pid_t holder, daemon;
 	struct stat mine, there;
 
 	*claim_fd = -1;
@@ -375,15 +447,11 @@ int mountpoint_claim(const char *path, int *claim_fd, struct error *why)
 	for (int i = 0; i < 8; i++) {
 		int fd = open(file.data, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
 		if (fd < 0)
-			return 0; /* nowhere to write: then only the names of the pids are missing
-				   */
-		if (flock(fd, LOCK_EX | LOCK_NB) != 0) {
-			claim_read(fd, &holder, &daemon);
+			return 0; /* nowhere to write: then only the names of the pids are missing */
+		int err = claim_lock(fd, path, why);
+		if (err) {
 			close(fd);
-			return fail(why, ERR_BUSY,
-				    "%s: gpufs is mounted there already, or just being started "
-				    "(pid %d)",
-				    path, (int)(holder ? holder : daemon));
+			return err;
 		}
 		/* the one before may have removed the file between our open and our lock */
 		if (fstat(fd, &mine) == 0 && lstat(file.data, &there) == 0 &&

@@ -31,6 +31,9 @@ struct mountpoint_view {
 int mountpoint_resolve(const char *path, char **out, struct error *why);
 void mountpoint_look(const char *path, bool nonempty, struct mountpoint_view *v);
 
+/* Detach what is dead there. Call it holding the claim: then whatever is of ours is nobody's. */
+int mountpoint_clear(const char *path, struct error *why);
+
 struct mount_how {
 	bool read_only, noexec, nonempty;
 };

@@ -4,7 +4,7 @@
  * Both give a descriptor that is closed on exec: a child that kept it would keep a dead mount
  * hanging (fuse.md 5.7).
  *
- * One thread. Tests: tests/unit/test_mountpoint.c, and tests/mount on real mounts.
+ * One thread. Tests: tests/mount.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -141,11 +141,11 @@ static int mount_as_user(const char *path, const struct mount_how *how, int *fus
 	buf_puts(&said, "");
 	if (said.data)
 		buf_escape(&text, said.data, strcspn(said.data, "\n"));
-	return fail(
-		why, ERR_INVALID,
-		"%s: fusermount3 could not mount it: %.200s; /dev/fuse must be open to users and "
-		"the directory must be yours",
-		path, text.data && text.len ? text.data : "it gave no reason");
+	return fail(why, ERR_INVALID,
+		    "%s: fusermount3 could not mount it: %.200s; for ordinary users the directory "
+		    "must be theirs, /dev/fuse must have mode 0666 and fusermount3 must be set-uid "
+		    "root",
+		    path, text.data && text.len ? text.data : "it gave no reason");
 }
 
 int mountpoint_mount(const char *path, const struct mount_how *how, int *fuse_fd, char device[32],

@@ -5,7 +5,7 @@
  * whenever that file is replaced, which is how useradd makes a user.
  *
  * Everything here is bounded: uids come from whoever knocks. Loop thread; a job owns its data while
- * it is with a worker. Tests: tests/unit/test_names.c.
+ * it is with a worker. Tests: tests/mount.
  */
 #include "names.h"
 

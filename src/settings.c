@@ -29,9 +29,9 @@ extern char **environ;
 
 /* Variables with our prefix that are no settings. A '*' at the end: any such name. */
 static const char *const env_known[] = {
-	"MOUNT",    "LIVE",
+	"MOUNT",    "LIVE",   "INSTANCE", /* inside a local session: its mark (local_procs.c) */
 #ifdef GPUFS_TEST
-	"CRASH_AT", "BIN",  "TEST_*",
+	"CRASH_AT", "TEST_*",
 #endif
 };
 

@@ -266,7 +266,7 @@ void settings_man(struct buf *out)
 {
 	buf_puts(
 		out,
-		".TH GPUFS.CONF 5 \"\" \"gpufs\" \"File formats\"\n"
+		".TH GPUFS.CONF 5 2026-11-24 gpufs \"File formats\"\n"
 		".SH NAME\n"
 		"gpufs.conf \\- settings of gpufs\n"
 		".SH SYNOPSIS\n"

@@ -124,8 +124,11 @@ int settings_check(enum setting_key key, const char *where, const char *v, struc
 			return 0;
 	}
 	if (!*wants) {
-		buf_printf(&kind, "must be %s%s%s", row->type, row->range[0] ? ": " : "",
-			   row->range);
+		if (row->range[0] && !num)
+			buf_printf(&kind, "must be one of %s", row->range);
+		else
+			buf_printf(&kind, "must be a %s%s%s", row->type,
+				   row->range[0] ? " within " : "", row->range);
 		wants = kind.data ? kind.data : "is not a good value";
 	}
 	buf_escape(&shown, v, strnlen(v, 60));

@@ -19,6 +19,8 @@
 #include "mountpoint.h"
 #include "names.h"
 
+#define WHERE_MAX 160
+
 /* The user who typed the command: through sudo it is the one who typed sudo. */
 static int64_t starter_uid(void)
 {
@@ -37,36 +39,49 @@ static int resolve_user_mount(struct start *st, const char *access, int64_t uid,
 
 	if (p->access == ACCESS_ALL || p->access == ACCESS_GROUP ||
 	    (p->access == ACCESS_OWNER && uid != (int64_t)geteuid()))
-		return fail(
-			why, ERR_INVALID,
-			"%s: SESSIONS_ACCESS = %s: a mount that an ordinary user makes is for that "
-			"user alone; leave it out, or start gpufs as root",
-			origin, access);
+		return fail(why, ERR_INVALID,
+			    "%s = %s: a mount that an ordinary user makes is for that "
+			    "user alone; leave it out, or start gpufs as root",
+			    origin, access);
 	p->access = ACCESS_OWNER;
 	p->access_uid = (int64_t)geteuid();
 	return 0;
 }
 
+/* Where a name was written, as the other refusals of settings say it: "FILE:LINE: KEY". */
+static void put_where(char where[WHERE_MAX], const struct settings *s, int key)
+{
+	snprintf(where, WHERE_MAX, "%.100s: %s", s->origin[key], settings_table[key].name);
+}
+
+/* "gpufs.conf:3: ADMIN_GROUP", where a name that is not known was written. */
+static void place_of(const struct settings *s, enum setting_key key, char out[256])
+{
+	snprintf(out, 256, "%.180s: %s", s->origin[key], settings_table[key].name);
+}
+
 static int resolve_access(struct start *st, const struct settings *s, struct error *why)
 {
 	struct policy *p = &st->policy;
-	const char *text = s->value[SET_SESSIONS_ACCESS], *origin = s->origin[SET_SESSIONS_ACCESS];
-	const char *name = strchr(text, ':');
+	const char *text = s->value[SET_SESSIONS_ACCESS], *name = strchr(text, ':');
+	char where[256];
 	int err = 0;
 
+	place_of(s, SET_SESSIONS_ACCESS, where);
 	p->access_uid = starter_uid();
 	if (name && p->access == ACCESS_OWNER)
-		err = names_find_user(name + 1, origin, &p->access_uid, why);
+		err = names_find_user(name + 1, where, &p->access_uid, why);
 	if (name && p->access == ACCESS_GROUP)
-		err = names_find_group(name + 1, origin, &p->access_gid, why);
+		err = names_find_group(name + 1, where, &p->access_gid, why);
 	if (!err && st->user_mount)
-		err = resolve_user_mount(st, text, p->access_uid, origin, why);
+		err = resolve_user_mount(st, text, p->access_uid, where, why);
 	return err;
 }
 
 int start_resolve(struct start *st, const struct options *o, struct settings *s, struct error *why)
 {
 	const char *group = s->value[SET_ADMIN_GROUP];
+	char where[WHERE_MAX];
 
 	*st = (struct start){.log_fd = -1, .user_mount = geteuid() != 0};
 	st->owner_uid = st->user_mount ? (int64_t)geteuid() : 0;
@@ -74,9 +89,9 @@ int start_resolve(struct start *st, const struct options *o, struct settings *s,
 	int err = settings_policy(s, &st->policy, why);
 	if (!err)
 		err = resolve_access(st, s, why);
+	put_where(where, s, SET_ADMIN_GROUP);
 	if (!err && strcmp(group, "none") != 0)
-		err = names_find_group(group, s->origin[SET_ADMIN_GROUP], &st->policy.admin_gid,
-				       why);
+		err = names_find_group(group, where, &st->policy.admin_gid, why);
 	if (!err && o->mountpoint)
 		err = mountpoint_resolve(o->mountpoint, &st->mountpoint, why);
 	if (err) {
@@ -167,7 +182,7 @@ int start_log(struct start *st, const struct options *o, const struct settings *
 
 /* ---- what can be seen beforehand ---- */
 
-static int check_mountpoint(const struct start *st, const struct options *o, struct error *why)
+int start_check_mountpoint(const struct start *st, const struct options *o, struct error *why)
 {
 	struct mountpoint_view v;
 
@@ -188,11 +203,9 @@ static int check_mountpoint(const struct start *st, const struct options *o, str
 	return 0;
 }
 
-int start_precheck(const struct start *st, const struct options *o, const struct settings *s,
-		   struct error *why)
+int start_check_database(const struct settings *s, struct error *why)
 {
 	BUF found = {0};
-	int err = st->mountpoint ? check_mountpoint(st, o, why) : 0;
 
-	return err ? err : store_probe(s->value[SET_DATABASE_PATH], &found, why);
+	return store_probe(s->value[SET_DATABASE_PATH], &found, why);
 }

@@ -22,9 +22,10 @@ void start_free(struct start *st);
 int start_log(struct start *st, const struct options *o, const struct settings *s,
 	      struct error *why);
 void start_log_apply(const struct start *st, const struct settings *s); /* level, format */
-/* Everything that would make a start fail and can be seen beforehand. */
-int start_precheck(const struct start *st, const struct options *o, const struct settings *s,
-		   struct error *why);
+/* What would make a start fail and can be seen beforehand, in this order: the claim on the mount point
+ * lies between the two, since a predecessor that is just dying still holds the database too. */
+int start_check_mountpoint(const struct start *st, const struct options *o, struct error *why);
+int start_check_database(const struct settings *s, struct error *why);
 /* ACCESS_AUTO, once it is known whether every provider is free of charge. */
 enum sessions_access start_access(enum sessions_access wanted, bool all_free);
 /* --check: prints into `out`; returns 0 if a start would work, else 1. */

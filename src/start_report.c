@@ -100,13 +100,21 @@ static void look_fuse(const struct start *st, const struct options *o, const str
 static void look_fusermount(const struct start *st, const struct options *o,
 			    const struct settings *s, struct finding *f)
 {
+	struct stat file;
+	bool there = find_program("fusermount3", &f->text);
+
 	(void)o;
 	(void)s;
-	f->good = find_program("fusermount3", &f->text) || !st->user_mount;
-	if (!f->text.len)
+	f->good = there || !st->user_mount;
+	if (!there)
 		buf_puts(&f->text,
 			 st->user_mount ? "missing: apt-get install fuse3"
 					: "missing; only ordinary users need it to mount (fuse3)");
+	if (there && st->user_mount && stat(f->text.data, &file) == 0 &&
+	    !(file.st_mode & S_ISUID)) {
+		f->good = false;
+		buf_puts(&f->text, " is not set-uid root, so it cannot mount for you (chmod u+s)");
+	}
 }
 
 static void look_sshd(const struct start *st, const struct options *o, const struct settings *s,

@@ -22,15 +22,15 @@
 #include "../core/check.h"
 #include "io.h"
 
-#define ED25519_LEN	32
-#define COMMENT_MAX	200
-#define BLOB_MAX	512 /* the longest of the binary forms, with the longest comment */
-#define BASE64_LINE	70  /* as ssh-keygen writes it */
-#define KEY_FILE_MAX	4096
-#define DEPLOYMENT_MIN	4
-#define DEPLOYMENT_MAX	8
-#define LABEL_KEY_LEN	32
-#define KEY_TYPE	"ssh-ed25519"
+#define ED25519_LEN    32
+#define COMMENT_MAX    200
+#define BLOB_MAX       512 /* the longest of the binary forms, with the longest comment */
+#define BASE64_LINE    70  /* as ssh-keygen writes it */
+#define KEY_FILE_MAX   4096
+#define DEPLOYMENT_MIN 4
+#define DEPLOYMENT_MAX 8
+#define LABEL_KEY_LEN  32
+#define KEY_TYPE       "ssh-ed25519"
 
 /* ---- the binary form: SSH strings are a length of four bytes and the bytes ---- */
 
@@ -185,9 +185,10 @@ int keys_make(const char *comment, struct secret *private_openssh, struct buf *p
 		err = blob_private(&b, priv, pub, comment);
 	OPENSSL_cleanse(priv, sizeof(priv));
 	if (err)
-		return fail(why, ERR_NO_MEMORY,
-			    "libcrypto could not make an Ed25519 key: is its random source or memory "
-			    "used up?");
+		return fail(
+			why, ERR_NO_MEMORY,
+			"libcrypto could not make an Ed25519 key: is its random source or memory "
+			"used up?");
 	if (private_text(&b, private_openssh))
 		return fail(why, ERR_NO_MEMORY, "out of memory while making an SSH key");
 	public_text(pub, comment, public_line);
@@ -316,18 +317,19 @@ static int key_file_parse(const char *path, char *text, size_t n, struct key_fil
 	char *rest = text;
 
 	if (memchr(text, '\0', n))
-		return fail(why, ERR_INVALID, "%s is damaged: it has NUL bytes. Restore it from a backup",
-			    path);
+		return fail(why, ERR_INVALID,
+			    "%s is damaged: it has NUL bytes. Restore it from a backup", path);
 	while (rest && *rest) {
 		char *now = strsep(&rest, "\n");
 
 		line++;
 		if (!parse_key_line(now, f, &seen))
-			return fail_at(why, ERR_INVALID, line, 0,
-				       "%s is damaged in line %d (wanted: 'deployment ID' and 'key' with "
-				       "64 hex digits). Restore it from a backup; without it gpufs cannot "
-				       "recognise its own machines",
-				       path, line);
+			return fail_at(
+				why, ERR_INVALID, line, 0,
+				"%s is damaged in line %d (wanted: 'deployment ID' and 'key' with "
+				"64 hex digits). Restore it from a backup; without it gpufs cannot "
+				"recognise its own machines",
+				path, line);
 	}
 	if (seen != 3U)
 		return fail(why, ERR_INVALID,
@@ -346,17 +348,19 @@ static int key_file_open(const char *path, int *out, struct error *why)
 	if (fd < 0 && errno == ENOENT)
 		return -ENOENT;
 	if (fd < 0 && errno == ELOOP)
-		return fail(why, ERR_FORBIDDEN, "%s is a symbolic link; name the file itself", path);
+		return fail(why, ERR_FORBIDDEN, "%s is a symbolic link; name the file itself",
+			    path);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return fail(why, ERR_FORBIDDEN, "cannot read the key file %s: %s", path,
 			    strerror(errno));
 	if (!S_ISREG(st.st_mode))
 		return fail(why, ERR_FORBIDDEN, "the key file %s is not a regular file", path);
 	if (st.st_mode & 077)
-		return fail(why, ERR_FORBIDDEN,
-			    "the key file %s is open to others (mode %04o), so its key may be known. "
-			    "If nobody can have read it: chmod 600 %s",
-			    path, (unsigned)(st.st_mode & 07777), path);
+		return fail(
+			why, ERR_FORBIDDEN,
+			"the key file %s is open to others (mode %04o), so its key may be known. "
+			"If nobody can have read it: chmod 600 %s",
+			path, (unsigned)(st.st_mode & 07777), path);
 	if (st.st_uid != geteuid() && st.st_uid != 0)
 		return fail(why, ERR_FORBIDDEN, "the key file %s belongs to uid %u, not to uid %u",
 			    path, (unsigned)st.st_uid, (unsigned)geteuid());
@@ -509,7 +513,8 @@ static int key_file_create(const char *path, const struct key_file *f)
 	return err;
 }
 
-static int key_file_make(const char *path, const char *wanted, struct key_file *f, struct error *why)
+static int key_file_make(const char *path, const char *wanted, struct key_file *f,
+			 struct error *why)
 {
 	int err;
 
@@ -551,7 +556,8 @@ int keys_load(const char *path, const char *wanted_deployment, char deployment[1
 	if (!err && wanted[0] && strcmp(wanted, f.deployment) != 0)
 		err = fail(why, ERR_INVALID,
 			   "the settings name the deployment '%s', but %s keeps '%s'. With another "
-			   "id gpufs would no longer recognise (and never end) the machines it made as "
+			   "id gpufs would no longer recognise (and never end) the machines it "
+			   "made as "
 			   "'%s'. Take the setting out, or name another key file",
 			   wanted, path, f.deployment, f.deployment);
 	if (!err) {

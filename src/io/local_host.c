@@ -383,10 +383,11 @@ static int check_not_inside(const struct local_conf *c, struct error *why)
 	if (!label || !local_label_ok(label) || local_path(c, label, "", path) ||
 	    access(path, F_OK) < 0)
 		return 0;
-	return fail(why, ERR_BUSY,
-		    "gpufs was started from inside its own session %s and would end together with it. "
-		    "Start it from a login of the machine itself",
-		    label);
+	return fail(
+		why, ERR_BUSY,
+		"gpufs was started from inside its own session %s and would end together with it. "
+		"Start it from a login of the machine itself",
+		label);
 }
 
 /* What a start that was killed half-way left aside; no process exists at that point. */
@@ -419,7 +420,8 @@ static void note_closed_parent(const struct local_conf *c, struct buf *note)
 			return;
 		if (stat(path, &st) == 0 && !(st.st_mode & S_IXOTH)) {
 			buf_printf(note,
-				   "; other users cannot pass through %s, so their local sessions will "
+				   "; other users cannot pass through %s, so their local sessions "
+				   "will "
 				   "fail: chmod o+x %s",
 				   path, path);
 			return;
@@ -441,8 +443,8 @@ struct local_host *local_host_new(uv_loop_t *loop, const char *dir, const char *
 	c->nvidia_smi = "nvidia-smi";
 	c->dir = err ? NULL : realpath(dir, NULL);
 	if (!c->dir) {
-		fail(why, ERR_UNREACHABLE, "cannot make the directory %s for local sessions: %s", dir,
-		     strerror(err ? -err : errno));
+		fail(why, ERR_UNREACHABLE, "cannot make the directory %s for local sessions: %s",
+		     dir, strerror(err ? -err : errno));
 		host_destroy(h);
 		return NULL;
 	}

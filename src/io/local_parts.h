@@ -75,7 +75,8 @@ int local_cgroup_make(const char *path, int *procs_fd);
 enum local_life local_life(const struct local_conf *c, const struct local_record *r, char *evidence,
 			   size_t size);
 /* Ends every process; 0 only when proven. Takes at most LOCAL_WAIT_US. */
-int local_kill(const struct local_conf *c, const struct local_record *r, char *evidence, size_t size);
+int local_kill(const struct local_conf *c, const struct local_record *r, char *evidence,
+	       size_t size);
 /* Does uid listen on 127.0.0.1:port? From /proc/net/tcp: nobody else can fake the uid, and sshd is not
  * disturbed by a connection. */
 bool local_port_listens(int64_t port, int64_t uid);
@@ -95,8 +96,8 @@ void local_sshd_config(const char *dir, const struct local_record *r, const stru
 		       struct buf *out);
 /* Makes files, cgroup, process; waits until it listens. 0 and the record; or a negative errno, with
  * *maybe if something may be left. */
-int local_sshd_start(const struct local_conf *c, const struct host_call *call, struct local_record *r,
-		     bool *maybe, struct error *why);
+int local_sshd_start(const struct local_conf *c, const struct host_call *call,
+		     struct local_record *r, bool *maybe, struct error *why);
 
 /* ---- local_gpus.c ---- */
 /* Number of GPUs written to out. */

@@ -32,7 +32,7 @@
 
 #define CHUNK	      ((size_t)64 << 10)
 #define ENVIRON_MAX   ((size_t)4 << 20)
-#define GENERATIONS   64    /* parents that are followed upwards */
+#define GENERATIONS   64 /* parents that are followed upwards */
 #define WAIT_FDS      64
 #define CGROUPS_MAX   10000 /* nested ones that a session may have made */
 #define PASS_WAIT_MS  100
@@ -71,8 +71,8 @@ static void unescape_octal(char *s)
 	char *to = s;
 
 	for (; *s; s++) {
-		if (s[0] == '\\' && isdigit((unsigned char)s[1]) &&
-		    isdigit((unsigned char)s[2]) && isdigit((unsigned char)s[3])) {
+		if (s[0] == '\\' && isdigit((unsigned char)s[1]) && isdigit((unsigned char)s[2]) &&
+		    isdigit((unsigned char)s[3])) {
 			*to++ = (char)((s[1] - '0') * 64 + (s[2] - '0') * 8 + (s[3] - '0'));
 			s += 3;
 		} else {
@@ -192,7 +192,8 @@ char *local_cgroup_find(const char *deployment, struct buf *note)
 	if (!problem && !can_write(root, "cgroup.kill"))
 		problem = "this kernel has no cgroup.kill (Linux 5.14 has)";
 	if (!problem) {
-		buf_printf(note, "processes of local sessions are counted by cgroup v2 in %s", root);
+		buf_printf(note, "processes of local sessions are counted by cgroup v2 in %s",
+			   root);
 		return root;
 	}
 	buf_printf(note,
@@ -302,7 +303,8 @@ static bool deepest_cgroup(char path[PATH_MAX])
 		while (!deeper && (e = readdir(d)) != NULL) {
 			if (e->d_type != DT_DIR || e->d_name[0] == '.')
 				continue;
-			if (snprintf(path + n, PATH_MAX - n, "/%s", e->d_name) >= (int)(PATH_MAX - n)) {
+			if (snprintf(path + n, PATH_MAX - n, "/%s", e->d_name) >=
+			    (int)(PATH_MAX - n)) {
 				closedir(d);
 				return false;
 			}
@@ -602,7 +604,8 @@ enum local_life local_life(const struct local_conf *c, const struct local_record
 	return LIFE_NONE;
 }
 
-int local_kill(const struct local_conf *c, const struct local_record *r, char *evidence, size_t size)
+int local_kill(const struct local_conf *c, const struct local_record *r, char *evidence,
+	       size_t size)
 {
 	int64_t deadline_us = now_us() + LOCAL_WAIT_US;
 	enum cgroup_look look = cgroup_kill(r->cgroup, deadline_us);

@@ -31,11 +31,11 @@
 #include "../core/check.h"
 #include "local_parts.h"
 
-#define SAFE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define SAFE_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 #define PASSWD_MAX ((size_t)64 << 10) /* one account's line, with all its texts */
-#define KEYS_MAX  ((size_t)64 << 10)
-#define LOG_TAIL  ((size_t)16 << 10)
-#define PAUSE_MS  5
+#define KEYS_MAX   ((size_t)64 << 10)
+#define LOG_TAIL   ((size_t)16 << 10)
+#define PAUSE_MS   5
 
 static void close_fd(int *fd)
 {
@@ -104,16 +104,18 @@ int local_owner_find(const struct local_conf *c, int64_t uid, struct local_owner
 	if (uid < 0 || uid >= UINT32_MAX)
 		return fail(why, ERR_INVALID, "%lld is not a uid", (long long)uid);
 	if (c->uid != 0 && uid != c->uid)
-		return fail(why, ERR_FORBIDDEN,
-			    "this gpufs does not run as root, so it can start local sessions only for "
-			    "its own user (uid %lld), not for uid %lld",
-			    (long long)c->uid, (long long)uid);
+		return fail(
+			why, ERR_FORBIDDEN,
+			"this gpufs does not run as root, so it can start local sessions only for "
+			"its own user (uid %lld), not for uid %lld",
+			(long long)c->uid, (long long)uid);
 	err = getpwuid_r((uid_t)uid, &pw, text, PASSWD_MAX, &got);
 	if (!got)
-		return fail(why, ERR_FORBIDDEN,
-			    "uid %lld has no account on this machine (%s), and sshd serves only users "
-			    "that have one",
-			    (long long)uid, err ? strerror(err) : "not in passwd");
+		return fail(
+			why, ERR_FORBIDDEN,
+			"uid %lld has no account on this machine (%s), and sshd serves only users "
+			"that have one",
+			(long long)uid, err ? strerror(err) : "not in passwd");
 	o->uid = uid;
 	o->gid = pw.pw_gid;
 	if (strlen(pw.pw_name) >= sizeof(o->name) || strlen(pw.pw_dir) >= sizeof(o->home) ||
@@ -153,15 +155,17 @@ int local_env_check(const struct host_call *call, struct error *why)
 		const struct spec_env *e = &call->env[i];
 
 		if (!memchr(e->name, '\0', sizeof(e->name)) || !env_name_ok(e->name))
-			return fail(why, ERR_INVALID,
-				    "env.%.60s is not the name of an environment variable (letters, "
-				    "digits and _, not beginning with a digit)",
-				    e->name);
+			return fail(
+				why, ERR_INVALID,
+				"env.%.60s is not the name of an environment variable (letters, "
+				"digits and _, not beginning with a digit)",
+				e->name);
 		if (!memchr(e->value, '\0', sizeof(e->value)) || !one_line(e->value))
-			return fail(why, ERR_INVALID,
-				    "the value of env.%s has a newline or another control character, "
-				    "which sshd cannot pass on",
-				    e->name);
+			return fail(
+				why, ERR_INVALID,
+				"the value of env.%s has a newline or another control character, "
+				"which sshd cannot pass on",
+				e->name);
 	}
 	if (call->visible_devices && !one_line(call->visible_devices))
 		return fail(why, ERR_INVALID, "the list of visible GPUs is not one line");
@@ -293,7 +297,7 @@ static int choose_port(const struct local_conf *c, struct local_record *r, struc
 
 enum launch_step { LAUNCH_FORK, LAUNCH_CGROUP, LAUNCH_FDS, LAUNCH_USER, LAUNCH_EXEC };
 static const char *const launch_words[] = {
-	[LAUNCH_FORK] = "forking",	[LAUNCH_CGROUP] = "entering its cgroup",
+	[LAUNCH_FORK] = "forking",	  [LAUNCH_CGROUP] = "entering its cgroup",
 	[LAUNCH_FDS] = "opening its log", [LAUNCH_USER] = "becoming its user",
 	[LAUNCH_EXEC] = "starting sshd",
 };
@@ -316,8 +320,12 @@ static void launch_env(struct launch *l, const struct local_owner *o, const stru
 	const struct {
 		const char *name, *value;
 	} vars[] = {
-		{"PATH", SAFE_PATH},	     {"HOME", o->home},	       {"USER", o->name},
-		{"LOGNAME", o->name},	     {"SHELL", o->shell},      {LOCAL_MARK, r->label},
+		{"PATH", SAFE_PATH},
+		{"HOME", o->home},
+		{"USER", o->name},
+		{"LOGNAME", o->name},
+		{"SHELL", o->shell},
+		{LOCAL_MARK, r->label},
 		{"CUDA_VISIBLE_DEVICES", r->visible_devices},
 	};
 
@@ -365,7 +373,8 @@ __attribute__((noreturn)) static void child_run(const struct launch *l)
 	if (close_range(3, ~0U, CLOSE_RANGE_CLOEXEC) < 0)
 		child_fail(l, LAUNCH_FDS);
 	for (int s = 1; s < NSIG; s++)
-		signal(s, SIG_DFL); /* handlers of the daemon must not run here; ignored ones would stay */
+		signal(s,
+		       SIG_DFL); /* handlers of the daemon must not run here; ignored ones would stay */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	execve(l->sshd, l->argv, l->envp);
@@ -440,7 +449,8 @@ static int launch(const struct local_conf *c, const char *dir, const struct loca
 			    strerror(-err));
 	log_fd = open(log, O_WRONLY | O_APPEND | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (log_fd < 0 || null_fd < 0 || pipe2(status, O_CLOEXEC) < 0)
-		return fail(why, ERR_UNREACHABLE, "cannot open the log %s: %s", log, strerror(errno));
+		return fail(why, ERR_UNREACHABLE, "cannot open the log %s: %s", log,
+			    strerror(errno));
 	status_out = status[0];
 	status_in = status[1];
 	*l = (struct launch){.sshd = sshd,
@@ -457,7 +467,8 @@ static int launch(const struct local_conf *c, const char *dir, const struct loca
 	launch_env(l, o, r);
 	err = fork_twice(l);
 	if (err)
-		return fail(why, ERR_NO_MEMORY, "cannot start a process for sshd: %s", strerror(-err));
+		return fail(why, ERR_NO_MEMORY, "cannot start a process for sshd: %s",
+			    strerror(-err));
 	*forked = true;
 	close_fd(&status_in);
 	return wait_for_exec(status_out, why);
@@ -493,8 +504,8 @@ static enum listening wait_listening(const struct local_conf *c, const char *dir
 
 static int files_fail(struct error *why, const char *dir, int err)
 {
-	return fail(why, ERR_UNREACHABLE, "cannot write the files of a local session in %s: %s", dir,
-		    strerror(-err));
+	return fail(why, ERR_UNREACHABLE, "cannot write the files of a local session in %s: %s",
+		    dir, strerror(-err));
 }
 
 /* What can still change with the port: the record and the configuration. */
@@ -514,7 +525,8 @@ static int write_for_port(const struct local_conf *c, const char *at, const stru
 	if (text.failed)
 		err = -ENOMEM;
 	else
-		err = local_file_write(at, "sshd_config", text.data, text.len, 0400, o->uid, o->gid);
+		err = local_file_write(at, "sshd_config", text.data, text.len, 0400, o->uid,
+				       o->gid);
 	if (text.data)
 		explicit_bzero(text.data, text.cap);
 	return err;
@@ -636,8 +648,8 @@ static bool take_back(const struct local_conf *c, const struct local_record *r, 
 	return true;
 }
 
-int local_sshd_start(const struct local_conf *c, const struct host_call *call, struct local_record *r,
-		     bool *maybe, struct error *why)
+int local_sshd_start(const struct local_conf *c, const struct host_call *call,
+		     struct local_record *r, bool *maybe, struct error *why)
 {
 	FREE struct local_owner *o = calloc(1, sizeof(*o));
 	FREE char *sshd = find_sshd();

@@ -26,7 +26,7 @@
 #include "io.h"
 
 #define TURN_BYTES_MAX	  ((size_t)64 << 10) /* read in one turn of the loop */
-#define TURN_CALLS_MAX	  ((size_t)1000)       /* libssh2 reads a banner byte by byte */
+#define TURN_CALLS_MAX	  ((size_t)1000)     /* libssh2 reads a banner byte by byte */
 #define ATTEMPT_BYTES_MAX ((size_t)1 << 20)  /* read in one attempt; a normal one reads 5 KiB */
 #define REPLY_MAX	  ((size_t)8 << 10)  /* greetings of a shell before our "ok" */
 #define HOST_KEY_BLOB_MAX ((size_t)2 << 10)
@@ -253,7 +253,8 @@ static void probe_end(struct probe *p)
 	secret_wipe(&p->private_key);
 	probe_drop_socket(p);
 	if (p->looking_up)
-		uv_cancel((uv_req_t *)&p->lookup); /* or its callback comes when the resolver is done */
+		uv_cancel((uv_req_t *)&p
+				  ->lookup); /* or its callback comes when the resolver is done */
 	uv_close((uv_handle_t *)&p->timer, timer_closed);
 }
 
@@ -395,7 +396,8 @@ static bool step_handshake(struct probe *p)
 	}
 	if (p->pinned[0] && !host_key_is(p->pinned, p->host_key)) {
 		probe_say(p, PROBE_HOST_KEY,
-			  "%s port %lld shows another host key than the known one; nothing was sent to "
+			  "%s port %lld shows another host key than the known one; nothing was "
+			  "sent to "
 			  "it",
 			  p->host, (long long)p->port);
 		return false;
@@ -418,8 +420,9 @@ static bool step_login(struct probe *p)
 		return true;
 	}
 	if (rc == LIBSSH2_ERROR_AUTHENTICATION_FAILED || rc == LIBSSH2_ERROR_PUBLICKEY_UNVERIFIED)
-		probe_say(p, PROBE_LOGIN_REFUSED, "%s port %lld does not accept the key for user %s",
-			  p->host, (long long)p->port, p->user);
+		probe_say(p, PROBE_LOGIN_REFUSED,
+			  "%s port %lld does not accept the key for user %s", p->host,
+			  (long long)p->port, p->user);
 	else
 		probe_not_yet_ssh(p);
 	return false;
@@ -698,7 +701,8 @@ static char *copy_of(const char *s)
 	return c;
 }
 
-struct probe *ssh_probe_start(uv_loop_t *loop, const struct probe_args *args, probe_cb cb, void *arg)
+struct probe *ssh_probe_start(uv_loop_t *loop, const struct probe_args *args, probe_cb cb,
+			      void *arg)
 {
 	struct probe *p = xcalloc(1, sizeof(*p));
 

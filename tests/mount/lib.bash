@@ -52,10 +52,17 @@ common_teardown() {
 		for cg in $(find /sys/fs/cgroup -type d -name "gpufs-$dep" 2>/dev/null); do
 			for inst in "$cg"/*/; do
 				[ -e "$inst/cgroup.kill" ] && echo 1 > "$inst/cgroup.kill"
+				until_true 10 rmdir "$inst"
 			done
+			rmdir "$cg" 2>/dev/null
 		done
 	fi
+	local log reports=
+	for log in "$T"/state*/gpufs.log; do
+		reports+=$(grep -hE -A 30 'ERROR: [A-Za-z]*Sanitizer|: runtime error: ' "$log" 2>/dev/null)
+	done
 	rm -rf "$T"
+	[ -z "$reports" ] || { printf 'the daemon was reported by a sanitizer:\n%s\n' "$reports" >&2; return 1; }
 }
 
 # until_true SECONDS COMMAND...: poll until it succeeds.
@@ -84,3 +91,40 @@ buy() {
 	alice sh -c 'echo "$1" > "$2"' sh "${2:-offer=local-cpu hours=2}" "$M/sessions/$1/spec"
 	[ "$(alice timeout 60 cat "$M/sessions/$1/wait/ready")" = running ]
 }
+
+# What a shell cannot do: single system calls (probe.py); prints `ok`, or what was refused.
+PROBE=$BATS_TEST_DIRNAME/probe.py
+probe() { python3 "$PROBE" "$@"; }
+alice_probe() { alice python3 "$PROBE" "$@"; }
+bob_probe() { bob python3 "$PROBE" "$@"; }
+
+# draft NAME: alice's new draft.
+draft() { alice mkdir "$M/sessions/$1"; }
+# put NAME TEXT: alice writes TEXT (printf's escapes) to the spec in one write; prints how it went.
+put() {
+	# shellcheck disable=SC2059
+	printf "$2" | alice_probe write "$M/sessions/$1/spec" "${@:3}"
+}
+# val NAME FILE: a value of a session, as root.
+val() { cat "$M/sessions/$1/$2"; }
+# still_draft NAME: nothing was bought: no order, no machine.
+still_draft() {
+	[ "$(val "$1" state)" = draft ] && [ ! -s "$M/sessions/$1/bought_at" ] &&
+		[ ! -s "$M/sessions/$1/instance_id" ] && ! compgen -G "$T/state/local/gpufs-*" >/dev/null
+}
+# ready NAME: waits until it runs.
+ready() { [ "$(timeout 60 cat "$M/sessions/$1/wait/ready")" = running ]; }
+# no COMMAND...: it must fail (a bare `! command` in the middle of a test is not looked at).
+no() { ! "$@"; }
+# is WANTED TEXT...: a comparison that shows both when they differ.
+is() {
+	local wanted=$1
+	shift
+	[ "$wanted" = "$*" ] || { printf 'wanted: %s\n   got: %s\n' "$wanted" "$*" >&2; return 1; }
+}
+# colleague COMMAND...: bob, who is in alice's group (the kernel looks at the process's groups).
+colleague() {
+	setpriv --reuid gpufs-bob --regid gpufs-bob --groups "$(id -g gpufs-alice),$(id -g gpufs-bob)" \
+		env HOME=/tmp USER=gpufs-bob "$@"
+}
+colleague_probe() { colleague python3 "$PROBE" "$@"; }

@@ -1,8 +1,12 @@
 # Once for all files: two real users. The kernel enforces permissions, so they must be real.
+MADE_USERS=
+
 setup_suite() {
 	local u
 	for u in gpufs-alice gpufs-bob; do
-		id "$u" >/dev/null 2>&1 || useradd --create-home --shell /bin/bash "$u"
+		id "$u" >/dev/null 2>&1 && continue
+		useradd --create-home --shell /bin/bash "$u"
+		MADE_USERS+=" $u" # what was there before stays: another run may be using it
 	done
 	id -nG gpufs-bob | grep -qw gpufs-alice || true
 	GPUFS_BIN=${GPUFS_BIN:-$PWD/build-test/gpufs}
@@ -13,7 +17,9 @@ setup_suite() {
 }
 
 teardown_suite() {
-	userdel --remove gpufs-alice >/dev/null 2>&1
-	userdel --remove gpufs-bob >/dev/null 2>&1
+	local u
+	for u in $MADE_USERS; do
+		userdel --remove "$u" >/dev/null 2>&1
+	done
 	return 0
 }

@@ -1,0 +1,47 @@
+#!/usr/bin/env bats
+# shellcheck shell=bash disable=SC2154
+# The README's transcript, line by line, as an ordinary user, in the shells people have.
+
+load lib
+load life_lib
+
+setup() {
+	common_setup
+	README=$BATS_TEST_DIRNAME/../../README.md
+	[ ! -e /proc/driver/nvidia/gpus ] || skip 'the transcript is that of a machine without a GPU'
+}
+teardown() { common_teardown; }
+
+@test "the README's transcript works as printed in bash" {
+	gpufs_start
+	transcript bash "$README"
+	transcript bash "$README" # and a second time, over the history of the first
+}
+
+@test "the README's transcript works as printed in dash" {
+	gpufs_start
+	transcript dash "$README"
+}
+
+@test "the README's transcript works as printed in busybox sh" {
+	gpufs_start
+	transcript 'busybox sh' "$README"
+}
+
+@test "the five commands of the tree's own README work as printed" {
+	gpufs_start
+	until_true 20 test -d "$M/inventory/local-cpu"
+	grep -E '^  (mkdir|echo|timeout|ssh|rmdir) ' "$M/README" | sed 's|train.gpu$|train.gpu uname|' > "$T/commands"
+	[ "$(wc -l < "$T/commands")" -eq 5 ]
+	while IFS= read -r line <&4; do
+		alice dash -c "$line" < /dev/null > "$T/out" 2> "$T/err" || {
+			echo "$line: $(cat "$T/err")" >&2
+			return 1
+		}
+		case $line in
+		*timeout*) [ "$(cat "$T/out")" = running ] ;;
+		*ssh*) [ "$(cat "$T/out")" = Linux ] ;;
+		esac
+	done 4< "$T/commands"
+	[[ "$(gone train)" == *"proof complete"* ]]
+}
