@@ -220,6 +220,7 @@ ended_as() { until_true 60 reads "sessions/$1/state" "$2"; }
 	# Reading it holds nothing.
 	alice cat "$M/sessions/x/hold"
 	reads sessions/x/state running
+	kill -KILL "$holding"
 }
 
 @test "done ends the machine and leaves the directory" {

@@ -51,6 +51,7 @@ common_teardown() {
 		dep=$(awk '$1 == "deployment" {print $2}' "$T/state/gpufs.key")
 		for cg in $(find /sys/fs/cgroup -type d -name "gpufs-$dep" 2>/dev/null); do
 			for inst in "$cg"/*/; do
+				[ -d "$inst" ] || continue
 				[ -e "$inst/cgroup.kill" ] && echo 1 > "$inst/cgroup.kill"
 				until_true 10 rmdir "$inst"
 			done
