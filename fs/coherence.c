@@ -378,8 +378,8 @@ static void market_diff_one(void *arg, const struct offer *a, const struct offer
 {
 	struct market_diff *d = arg;
 	struct mount *m = d->m;
-	const struct offer *either = a ? a : b;
-	uint64_t serial = offer_serial(m, either->id);
+	/* cppcheck-suppress nullPointerRedundantCheck ; one of the two is there */
+	uint64_t serial = offer_serial(m, a ? a->id : b->id);
 	uint64_t dir = node_id(OBJ_OFFER, serial, 0);
 
 	if (a && b) {
@@ -397,6 +397,7 @@ static void market_diff_one(void *arg, const struct offer *a, const struct offer
 	}
 	/* Only the directory: paths below it are ENOENT then, while a descriptor that is open keeps
 	 * its file's attributes and reads the last record. */
+	CHECK(a != NULL);
 	gone_offer_add(m, serial, a);
 	notify_attr(m, dir);
 }

@@ -52,7 +52,7 @@ static int show_cached(const struct ctx *x, struct buf *out,
 	if (text.failed)
 		return -ENOMEM;
 	buf_add(out, text.data, text.len);
-	if (text.len >= CACHE_FROM)
+	if (inv && text.len >= CACHE_FROM)
 		mount_cache(x->m, id, inv->generation, &text);
 	return 0;
 }

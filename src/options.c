@@ -132,7 +132,7 @@ static const char *flag_value(const char *flag, int argc, char *const *argv, int
 	size_t n = strlen(flag);
 	const char *arg = argv[*i];
 
-	if (strncmp(arg, flag, n) != 0)
+	if (!arg || strncmp(arg, flag, n) != 0)
 		return NULL;
 	if (arg[n] == '=' && flag[1] == '-')
 		return arg + n + 1;

@@ -63,41 +63,71 @@ void secret_wipe(struct secret *s);
 
 /* T(name, size): text; N(name): int64; L(name): long text (owned); K(name): secret.
  * Add at the end and add a migration: the order is the order of the columns. */
-#define SESSION_FIELDS(T, N, L, K)                                                                 \
-	T(id, 40)   /* UUID, the primary key */                                                    \
-	N(serial)   /* never reused; node ids are derived from it */                               \
-	T(name, 64) /* in sessions/; keeps the last one in history/ */                             \
-	N(owner_uid)                                                                               \
-	N(owner_gid) T(owner_name, 64) N(dir_mode) /* permission bits of the directory */          \
-		T(consumer, 64) T(workload, 16) T(label_text, 64) N(state)                         \
-			N(state_us)    /* enum session_state, and when it was entered */           \
-		T(reason, 256) L(spec) /* canonical text */                                        \
-		N(created_us) N(bought_us) N(running_us) N(expires_us) N(stopped_us) N(removed_us) \
-			N(changed_us) /* last change of anything here */                           \
-		N(hours)	      /* as ordered; extensions move expires_us only */            \
-		N(hard_max_us)	      /* ceiling of age, counted from bought_us */                 \
-		N(start_by_us)	      /* while pending: when to give up; INT64_MAX = never */      \
-		N(ssh_timeout_us)     /* 0: the setting */                                         \
-		N(protect) N(held) T(provider, 24) T(offer_id, 96) T(gpu_type, 64) N(gpu_count)    \
-			N(vram_gb) T(location, 64) N(price_u6) N(price_quoted_u6)                  \
-				N(cap_u6) /* USD an hour; UNKNOWN until bought */                  \
-		N(attempt)		  /* counts creates; in the label */                       \
-		N(attempt_cause) /* enum end_cause: why this attempt is given up; 0 = it is wanted \
-				  */                                                               \
-		N(retries_left) L(failed_offers) /* comma list */                                  \
-		T(label, 64)			 /* what the instance carries at the provider */   \
-		N(instance_state) T(instance_id, 96)                                               \
-			N(asked_us) /* the create of this attempt was sent: billing begins */      \
-		N(booted_us)	    /* provider first said running */                              \
-		N(delete_us)	    /* the DELETE that worked was answered */                      \
-		N(gone_us) /* proven gone: billing ends (set back to delete_us when that is known) \
-			    */                                                                     \
-		N(billed_prior_us) N(cost_prior_u6) /* of earlier attempts */                      \
-		T(ssh_host, 128) N(ssh_port) T(ssh_user, 64) L(host_key) K(private_key)            \
-			L(public_key) N(end_cause) T(end_by, 64) N(end_by_uid) N(end_us)           \
-				N(creates) N(deletes) N(looks) /* calls made for this session */   \
-		L(evidence)	/* why we believe that the instance is gone */                     \
-		N(late_look_us) /* when to look once more after the receipt; 0 = done */
+#define SESSION_FIELDS(T, N, L, K)                                                  \
+	T(id, 40)   /* UUID, the primary key */                                     \
+	N(serial)   /* never reused; node ids are derived from it */                \
+	T(name, 64) /* in sessions/; keeps the last one in history/ */              \
+	N(owner_uid)                                                                \
+	N(owner_gid)                                                                \
+	T(owner_name, 64)                                                           \
+	N(dir_mode) /* permission bits of the directory */                          \
+	T(consumer, 64)                                                             \
+	T(workload, 16)                                                             \
+	T(label_text, 64)                                                           \
+	N(state)                                                                    \
+	N(state_us) /* enum session_state, and when it was entered */               \
+	T(reason, 256)                                                              \
+	L(spec) /* canonical text */                                                \
+	N(created_us)                                                               \
+	N(bought_us)                                                                \
+	N(running_us)                                                               \
+	N(expires_us)                                                               \
+	N(stopped_us)                                                               \
+	N(removed_us)                                                               \
+	N(changed_us)	  /* last change of anything here */                        \
+	N(hours)	  /* as ordered; extensions move expires_us only */         \
+	N(hard_max_us)	  /* ceiling of age, counted from bought_us */              \
+	N(start_by_us)	  /* while pending: when to give up; INT64_MAX = never */   \
+	N(ssh_timeout_us) /* 0: the setting */                                      \
+	N(protect)                                                                  \
+	N(held)                                                                     \
+	T(provider, 24)                                                             \
+	T(offer_id, 96)                                                             \
+	T(gpu_type, 64)                                                             \
+	N(gpu_count)                                                                \
+	N(vram_gb)                                                                  \
+	T(location, 64)                                                             \
+	N(price_u6)                                                                 \
+	N(price_quoted_u6)                                                          \
+	N(cap_u6)	 /* USD an hour; UNKNOWN until bought */                    \
+	N(attempt)	 /* counts creates; in the label */                         \
+	N(attempt_cause) /* enum end_cause: why it is given up; 0 = it is wanted */ \
+	N(retries_left)                                                             \
+	L(failed_offers) /* comma list */                                           \
+	T(label, 64)	 /* what the instance carries at the provider */            \
+	N(instance_state)                                                           \
+	T(instance_id, 96)                                                          \
+	N(asked_us)  /* the create of this attempt was sent: billing begins */      \
+	N(booted_us) /* provider first said running */                              \
+	N(delete_us) /* the DELETE that worked was answered */                      \
+	N(gone_us)   /* proven gone: billing ends (delete_us when that is known) */ \
+	N(billed_prior_us)                                                          \
+	N(cost_prior_u6) /* of earlier attempts */                                  \
+	T(ssh_host, 128)                                                            \
+	N(ssh_port)                                                                 \
+	T(ssh_user, 64)                                                             \
+	L(host_key)                                                                 \
+	K(private_key)                                                              \
+	L(public_key)                                                               \
+	N(end_cause)                                                                \
+	T(end_by, 64)                                                               \
+	N(end_by_uid)                                                               \
+	N(end_us)                                                                   \
+	N(creates)                                                                  \
+	N(deletes)                                                                  \
+	N(looks)	/* calls made for this session */                           \
+	L(evidence)	/* why we believe that the instance is gone */              \
+	N(late_look_us) /* when to look once more after the receipt; 0 = done */
 
 struct session {
 #define T(name, size) char name[size];

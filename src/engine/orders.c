@@ -119,6 +119,7 @@ static struct order *order_new(struct engine *e, enum order_kind kind, order_cb 
 /* A removal stands in the record from the order on, but in memory only once that is durable. */
 static void life_pack(struct life *l, struct journal_op *op)
 {
+	CHECK(l != NULL);
 	int64_t removed_us = l->s.removed_us;
 
 	if (l->want_removed_us)

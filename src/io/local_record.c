@@ -185,7 +185,7 @@ static bool record_parse(struct local_record *r, char *text)
 int local_record_load(const struct local_conf *c, const char *label, struct local_record *r,
 		      bool *starting)
 {
-	char path[PATH_MAX], text[RECORD_MAX];
+	char path[PATH_MAX], text[RECORD_MAX] = "";
 	struct stat st;
 	FD fd = -1;
 	ssize_t n;

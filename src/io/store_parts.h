@@ -36,13 +36,13 @@ void db_rollback(struct db *db);
 int db_look(const char *path, bool quiet, int64_t *version, int64_t *sessions, struct error *why);
 
 /* ---- store_files.c ---- */
-char *files_absolute(const char *path);				    /* malloc'd; NULL: no memory */
-int files_make_parents(const char *path, struct error *why);	    /* mkdir -p, 0711 */
-int files_lock(const char *path, int *fd, struct error *why);	    /* flock on PATH.lock */
-void files_unlock(int fd);					    /* -1 is fine */
-int files_make_database(const char *path, struct error *why);	    /* 0600, a regular file */
-int64_t files_room(const char *path);				    /* bytes free; 0 if unknown */
-bool files_ballast_make(const char *path);			    /* true: it is there, whole */
-bool files_ballast_drop(const char *path);			    /* true: there was one */
+char *files_absolute(const char *path);			      /* malloc'd; NULL: no memory */
+int files_make_parents(const char *path, struct error *why);  /* mkdir -p, 0711 */
+int files_lock(const char *path, int *fd, struct error *why); /* flock on PATH.lock */
+void files_unlock(int fd);				      /* -1 is fine */
+int files_make_database(const char *path, struct error *why); /* 0600, a regular file */
+int64_t files_room(const char *path);			      /* bytes free; 0 if unknown */
+bool files_ballast_make(const char *path);		      /* true: it is there, whole */
+bool files_ballast_drop(const char *path);		      /* true: there was one */
 
 #endif

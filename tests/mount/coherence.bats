@@ -15,12 +15,13 @@ mtime() { stat -c %.9Y "$1"; }
 @test "a value that changes is seen at once, with a newer mtime and the right size" {
 	gpufs_start
 	draft x
-	local f s=$M/sessions/x
+	local f id s=$M/sessions/x
 	for f in provider instance_id running_at ssh/port ssh/key price_per_hour; do
 		alice cat "$s/$f" >/dev/null # into the kernel's cache, unknown yet
 		mtime "$s/$f" >"$T/${f//\//_}"
 	done
 	is 0 "$(stat -c %s "$s/provider")"
+	id=$(mtime "$s/id")
 	is ok "$(put x 'offer=local-cpu hours=2\n')"
 	ready x
 	for f in provider instance_id running_at ssh/port ssh/key price_per_hour; do
@@ -30,7 +31,8 @@ mtime() { stat -c %.9Y "$1"; }
 	done
 	is local "$(cat "$s/provider")"
 	# What did not change kept its mtime.
-	[[ "$(mtime "$s/id")" < "$(mtime "$s/ssh/port")" ]]
+	is "$id" "$(mtime "$s/id")"
+	[[ "$id" < "$(mtime "$s/ssh/port")" ]]
 }
 
 @test "a new value of the same length is seen, also through a descriptor that is open" {

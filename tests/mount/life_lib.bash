@@ -39,7 +39,8 @@ both_killed() {
 # A zombie is gone once its threads are: until then its descriptors are open.
 pid_gone() {
 	[ ! -d "/proc/$1" ] && return
-	[ "$(awk '{print $3}' "/proc/$1/stat")" = Z ] && [ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l)" -le 1 ]
+	[ "$(awk '{print $3}' "/proc/$1/stat")" = Z ] &&
+		[ "$(find "/proc/$1/task" -mindepth 1 -maxdepth 1 | wc -l)" -le 1 ]
 }
 
 # slow_sshd FILE GO: an sshd that starts only once the file GO is there (PATH is searched first).

@@ -1,7 +1,8 @@
 #!/usr/bin/env bats
 # shellcheck shell=bash disable=SC2154
 # From a fresh copy of the tree to a session, with the two commands that the README names. Slow: it builds.
-# bats test_tags=slow
+
+# bats file_tags=slow
 
 load lib
 load life_lib

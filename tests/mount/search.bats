@@ -148,7 +148,8 @@ ids() { ls -1 "$M/search/$1" | sed -n 's/^[0-9]*\.//p'; }
 	PY
 	after=$(rss)
 	echo "RSS $before kB, then $after kB"
-	[ $((after - before)) -lt 60000 ]
+	# Under AddressSanitizer freed memory is kept on purpose, so the number says nothing there.
+	ldd "$GPUFS_BIN" | grep -q libasan || [ $((after - before)) -lt 60000 ]
 	is 2001 "$(cat "$M/search/all/count")"
 	# What was dropped to make room is found again.
 	[ "$(cat "$M/search/max_price=1.5,min_vram=1/count")" -gt 0 ]

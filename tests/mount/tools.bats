@@ -99,7 +99,7 @@ complaints() {
 		alice diff -r "$M/inventory" "$T/$how/inventory"
 		alice diff -r "$M/sessions/x/ssh" "$T/$how/sessions/x/ssh"
 		for f in README version schema.json sessions/x/id sessions/x/state sessions/x/spec sessions/x/env \
-			sessions/x/log sessions/x/expires_at search/all/table.tsv search/gpu=H200/table; do
+			sessions/x/log sessions/x/expires_at search/all/table.tsv search/gpu=CPU/table; do
 			alice cmp "$M/$f" "$T/$how/$f"
 		done
 		is running "$(alice cat "$T/$how/sessions/x/state")"

@@ -382,7 +382,8 @@ static void destroy_is_tried_for_ever(void **state)
 	assert_int_equal(fake_rmdir(&f, "x"), 0);
 	fake_run(&f, HOUR_US);
 	assert_int_equal(fake_get(&f, "x")->state, S_STOPPING);
-	assert_true(strstr(fake_get(&f, "x")->reason, "destroyed by alice (not gone yet: ") != NULL);
+	assert_true(strstr(fake_get(&f, "x")->reason, "destroyed by alice (not gone yet: ") !=
+		    NULL);
 	assert_true(f.destroys > 10);
 	engine_alarms(f.e, &alarms);
 	assert_true(strstr(alarms.data, "stopping") != NULL);
