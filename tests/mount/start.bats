@@ -71,7 +71,9 @@ assert len(rows) > 80 and all(r["path"] and r["mode"] and r["doc"] for r in rows
 		"$GPUFS_BIN" --print=$page > "$T/page"
 		[ -s "$T/page" ]
 		if command -v mandoc >/dev/null; then
-			[ -z "$(mandoc -T lint -W warning "$T/page")" ]
+			# From its standard input: it would compare the section with the name of a file.
+			mandoc -T lint -W warning < "$T/page" > "$T/lint" || cat "$T/lint" >&2
+			[ ! -s "$T/lint" ]
 		elif command -v groff >/dev/null; then
 			[ -z "$(groff -mandoc -T utf8 -ww "$T/page" 2>&1 >/dev/null)" ]
 		fi

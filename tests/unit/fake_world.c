@@ -290,7 +290,8 @@ static void no_host(void *self, const struct host_call *call, host_cb cb, void *
 }
 
 /* FAKE_LOG=1 tells the story of a run. */
-static void story(void *self, enum log_level level, const char *fmt, ...)
+__attribute__((format(printf, 3, 4))) static void story(void *self, enum log_level level,
+							const char *fmt, ...)
 {
 	struct fake *f = self;
 	va_list ap;

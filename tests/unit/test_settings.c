@@ -31,6 +31,8 @@ static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
 
+	if (!f)
+		return -1;
 	clearenv();
 	COPY(f->dir, "/tmp/gpufs-settings-XXXXXX");
 	if (!mkdtemp(f->dir))
