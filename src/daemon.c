@@ -31,6 +31,7 @@
 #define DESTROY_LIMIT_MS 60000		 /* --on-exit=destroy */
 #define DRAIN_LIMIT_MS	 2000		 /* for workers that are still busy at the end */
 #define LAG_ALARM_US	 (2 * SECOND_US) /* tree.md, rule 7: then orders begin to fail with EIO */
+#define CLOSE_TURNS_MAX	 16
 #define LAG_LOOK_MS	 1000
 
 /* ---- the world ---- */
@@ -101,6 +102,10 @@ static void world_journal(void *self, struct journal_op *op, journal_cb cb, void
 {
 	struct daemon *d = self;
 
+	if (!d->store) { /* stopped: an answer that came too late to be written */
+		journal_op_free(op);
+		return;
+	}
 	if (!uv_is_active((uv_handle_t *)&d->lag_timer))
 		uv_timer_start(&d->lag_timer, lag_look, LAG_ALARM_US / 1000 + 100, 0);
 	store_write(d->store, op, cb, arg);
@@ -110,7 +115,7 @@ static bool world_ballast(void *self)
 {
 	struct daemon *d = self;
 
-	return store_drop_ballast(d->store);
+	return d->store && store_drop_ballast(d->store);
 }
 
 static void world_keygen(void *self, const char *comment, keygen_cb cb, void *arg)
@@ -414,7 +419,8 @@ static void close_handles(struct daemon *d)
 	names_close(d->names);
 }
 
-/* Let what is under way come back, for a moment. False: a worker is still busy. */
+/* Let what is under way come back, for a moment, to an engine that only lets go of it. False: a worker
+ * is still busy. */
 static bool drain(struct daemon *d)
 {
 	uv_timer_t limit;
@@ -442,6 +448,7 @@ static void free_rooms(struct daemon *d)
 	if (d->synthetic)
 		provider_synthetic_free(d->synthetic);
 #endif
+	local_host_free(d->host);
 	names_free(d->names);
 }
 
@@ -452,10 +459,9 @@ static int daemon_stop(struct daemon *d, int fuse_fd, const char *device)
 		mount_stop(d->mount);
 	if (d->engine)
 		engine_stop(d->engine);
-	local_host_free(d->host); /* first: no answer may come to an engine that has stopped */
-	d->host = NULL;
 	if (d->store)
 		store_close(d->store, STORE_CLOSE_US);
+	d->store = NULL;
 	close_handles(d);
 	if (d->mount)
 		mount_free(d->mount); /* closes /dev/fuse: whoever still waits is let go */
@@ -470,8 +476,9 @@ static int daemon_stop(struct daemon *d, int fuse_fd, const char *device)
 	if (!quiet) /* exit(3) would wait for the busy worker */
 		return -1;
 	free_rooms(d);
-	uv_run(&d->loop, UV_RUN_NOWAIT);
-	(void)uv_loop_close(&d->loop);
+	/* what was freed just now closes its handles in the next turns */
+	for (int turn = 0; uv_loop_close(&d->loop) == UV_EBUSY && turn < CLOSE_TURNS_MAX; turn++)
+		uv_run(&d->loop, UV_RUN_NOWAIT);
 	explicit_bzero(d->policy.label_key, sizeof(d->policy.label_key));
 	return 0;
 }

@@ -6,10 +6,10 @@
 #include "../../src/core/check.h"
 
 /* A killed process frees nothing: fake_crash leaves what it held where it is. */
-const char *__asan_default_options(void);
-const char *__asan_default_options(void)
+int __lsan_is_turned_off(void);
+int __lsan_is_turned_off(void)
 {
-	return "detect_leaks=0";
+	return 1;
 }
 
 const struct caller alice = {.uid = 1001, .gid = 1001, .pid = 10, .name = "alice"};
