@@ -56,6 +56,8 @@ struct store {
 	pthread_t worker;    /* main */
 	bool running;	     /* main */
 	struct item *spares; /* loop only */
+	uv_prepare_t *turn;  /* loop only */
+	bool written;	     /* loop only: since the last turn; the worker is told at its end */
 
 	pthread_mutex_t lock;
 	pthread_cond_t work,
@@ -434,6 +436,20 @@ static void wake_called(uv_async_t *h)
 	deliver(h->data);
 }
 
+/* The worker is woken once a turn of the loop, so that what one request writes (its row, its event)
+ * is one transaction and one fsync. */
+static void turn_ends(uv_prepare_t *h)
+{
+	struct store *s = h->data;
+
+	if (!s->written)
+		return;
+	s->written = false;
+	pthread_mutex_lock(&s->lock);
+	pthread_cond_signal(&s->work);
+	pthread_mutex_unlock(&s->lock);
+}
+
 static void wake_closed(uv_handle_t *h)
 {
 	free(h);
@@ -471,6 +487,10 @@ int store_start(struct store *s, uv_loop_t *loop)
 		uv_close((uv_handle_t *)wake, wake_closed);
 		return err;
 	}
+	s->turn = xcalloc(1, sizeof(*s->turn));
+	s->turn->data = s;
+	CHECK(uv_prepare_init(loop, s->turn) == 0 && uv_prepare_start(s->turn, turn_ends) == 0);
+	uv_unref((uv_handle_t *)s->turn);
 	s->running = true;
 	return 0;
 }
@@ -533,7 +553,7 @@ void store_write(struct store *s, struct journal_op *op, journal_cb cb, void *ar
 	if (s->oldest_us == 0)
 		s->oldest_us = it->queued_us;
 	list_add(&s->queue, it);
-	pthread_cond_signal(&s->work);
+	s->written = true;
 	pthread_mutex_unlock(&s->lock);
 }
 
@@ -583,6 +603,7 @@ static bool drain(struct store *s, int64_t deadline_us)
 			return true;
 		if (clock_mono_us() >= deadline_us)
 			return false;
+		pthread_cond_signal(&s->work);
 		if (s->done.first == NULL)
 			lock_wait(s, deadline_us);
 	}
@@ -603,6 +624,7 @@ void store_close(struct store *s, int64_t timeout_us)
 {
 	int64_t deadline_us = clock_mono_us();
 	uv_async_t *wake;
+	uv_prepare_t *turn;
 	bool ended = true;
 
 	if (s == NULL)
@@ -616,6 +638,7 @@ void store_close(struct store *s, int64_t timeout_us)
 	if (drain(s, deadline_us) && deadline_us < clock_mono_us() + SECOND_US)
 		deadline_us = clock_mono_us() + SECOND_US; /* closing has a second at least */
 	wake = s->wake;
+	turn = s->turn;
 	s->wake = NULL;
 	s->stop = true;
 	pthread_cond_signal(&s->work);
@@ -626,6 +649,7 @@ void store_close(struct store *s, int64_t timeout_us)
 	ended = s->closed;
 	pthread_mutex_unlock(&s->lock);
 	uv_close((uv_handle_t *)wake, wake_closed);
+	uv_close((uv_handle_t *)turn, wake_closed);
 	if (!ended)
 		return;
 	CHECK(pthread_join(s->worker, NULL) == 0);
