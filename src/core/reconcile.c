@@ -1,6 +1,6 @@
 /*
  * One action from (record, observation, policy, now). Rules are cited by the numbers of the
- * invariants in docs/INVARIANTS.md. Reads nothing else and changes nothing. Tests:
+ * invariants in docs/DESIGN.md. Reads nothing else and changes nothing. Tests:
  * tests/unit/test_reconcile.c.
  */
 #include "reconcile.h"
