@@ -372,13 +372,6 @@ void engine_commit(struct engine *e, const struct caller *who, const struct sess
 	order_put(l, ORDER_SWAP, &next, bought, cb, arg);
 }
 
-/* A close that may not buy, or could not: nobody saw an errno, so say it where people look. */
-struct close_order {
-	struct life *l;
-	order_cb cb;
-	void *arg;
-};
-
 static void refused_at_close(struct life *l, const struct error *why)
 {
 	l->refusal = *why;
@@ -387,16 +380,14 @@ static void refused_at_close(struct life *l, const struct error *why)
 	life_changed(l);
 }
 
+/* A purchase at close that was refused: nobody saw an errno, so it is said where people look. */
 static void close_done(void *arg, int err, const struct error *why)
 {
-	struct close_order *c = arg;
+	struct relay *r = arg;
 
-	if (err && !c->l->dead && c->l->s.state == S_DRAFT)
-		refused_at_close(c->l, why);
-	if (c->cb)
-		c->cb(c->arg, err, why);
-	life_unref(c->l);
-	free(c);
+	if (err && !r->l->dead && r->l->s.state == S_DRAFT)
+		refused_at_close(r->l, why);
+	relay_answer(r, err, why);
 }
 
 /* Does the draft's spec say all that a purchase needs? An incomplete one may be finished later. */
@@ -418,7 +409,6 @@ void engine_spec_close(struct engine *e, const struct caller *who, const struct 
 		       bool spoilt, bool unfinished, order_cb cb, void *arg)
 {
 	struct life *l = life_of(e, s);
-	struct close_order *c;
 	struct error why = {0};
 
 	if (s->state != S_DRAFT || l->ordering) {
@@ -456,10 +446,7 @@ void engine_spec_close(struct engine *e, const struct caller *who, const struct 
 		order_answer(e, 0, NULL, cb, arg);
 		return;
 	}
-	c = xcalloc(1, sizeof *c);
-	*c = (struct close_order){.l = l, .cb = cb, .arg = arg};
-	l->refs++;
-	engine_commit(e, who, s, close_done, c);
+	engine_commit(e, who, s, close_done, relay_new(l, cb, arg));
 }
 
 /* ---- plan ---- */

@@ -70,22 +70,13 @@ static int check_draft(const struct engine *e, const struct caller *who, const c
 }
 
 /* A draft whose record failed at once is taken back: mkdir said no. */
-struct mkdir_order {
-	struct life *l;
-	order_cb cb;
-	void *arg;
-};
-
 static void mkdir_done(void *arg, int err, const struct error *why)
 {
-	struct mkdir_order *m = arg;
+	struct relay *r = arg;
 
-	if (err && !m->l->dead)
-		life_drop(m->l);
-	if (m->cb)
-		m->cb(m->arg, err, why);
-	life_unref(m->l);
-	free(m);
+	if (err && !r->l->dead)
+		life_drop(r->l);
+	relay_answer(r, err, why);
 }
 
 /* Serials are never reused (node ids come from them), not even of drafts whose row is erased. */
@@ -103,7 +94,6 @@ static void keep_serial(struct engine *e)
 void engine_mkdir(struct engine *e, const struct caller *who, const char *name, int64_t mode,
 		  order_cb cb, void *arg)
 {
-	struct mkdir_order *m;
 	struct error why = {0};
 	struct session s;
 	struct life *l;
@@ -127,10 +117,7 @@ void engine_mkdir(struct engine *e, const struct caller *who, const char *name, 
 	keep_serial(e);
 	event(e, l, who, "mkdir", "%s", name);
 	tell(e, CH_SESSION_NEW, &l->s, NULL);
-	m = xcalloc(1, sizeof *m);
-	*m = (struct mkdir_order){.l = l, .cb = cb, .arg = arg};
-	l->refs++;
-	order_put(l, ORDER_SOFT, NULL, NULL, mkdir_done, m);
+	order_put(l, ORDER_SOFT, NULL, NULL, mkdir_done, relay_new(l, cb, arg));
 }
 
 void engine_rename(struct engine *e, const struct caller *who, const struct session *s,

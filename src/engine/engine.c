@@ -276,6 +276,7 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
+	orders_free(e);
 	/* A life that an answer still refers to stays: the process is about to end. */
 	while (e->life_count)
 		life_unref(e->lives[--e->life_count]);

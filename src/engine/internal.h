@@ -91,6 +91,7 @@ struct engine {
 	struct alarm *alarms;
 	size_t alarm_count;
 	struct order *orders;
+	struct relay *relays;
 	struct timer *timer;
 	int64_t looked_us, started_us, next_tick_us;
 	bool started, stopping, draining;
@@ -133,7 +134,17 @@ void order_erase(struct life *l, order_cb cb, void *arg); /* a draft; drops the 
 void order_op(struct engine *e, struct journal_op *op, int64_t limit_us, order_cb cb, void *arg);
 /* Answer without a journal write; from the loop, not from inside the call. */
 void order_answer(struct engine *e, int err, const struct error *why, order_cb cb, void *arg);
-void orders_stop(struct engine *e);
+/* An order's answer that the engine looks at before its door does. Its `done` ends with relay_answer. */
+struct relay {
+	struct relay *next;
+	struct life *l; /* one ref */
+	order_cb cb;
+	void *arg;
+};
+struct relay *relay_new(struct life *l, order_cb cb, void *arg);
+void relay_answer(struct relay *r, int err, const struct error *why); /* and frees it */
+void orders_stop(struct engine *e); /* nobody is answered any more */
+void orders_free(struct engine *e);
 
 /* ---- buy.c ---- */
 /* Choose and record the offer of the next attempt; false: none now. */

@@ -356,11 +356,42 @@ void order_answer(struct engine *e, int err, const struct error *why, order_cb c
 	w->timer_set(w->self, o->timer, 0);
 }
 
+struct relay *relay_new(struct life *l, order_cb cb, void *arg)
+{
+	struct relay *r = xcalloc(1, sizeof *r);
+
+	*r = (struct relay){.next = l->e->relays, .l = l, .cb = cb, .arg = arg};
+	l->e->relays = r;
+	l->refs++;
+	return r;
+}
+
+static void relay_free(struct relay *r)
+{
+	struct relay **p = &r->l->e->relays;
+
+	while (*p != r)
+		p = &(*p)->next;
+	*p = r->next;
+	life_unref(r->l);
+	free(r);
+}
+
+void relay_answer(struct relay *r, int err, const struct error *why)
+{
+	if (r->cb)
+		r->cb(r->arg, err, why);
+	relay_free(r);
+}
+
 void engine_forget(struct engine *e, order_cb cb, void *arg)
 {
 	for (struct order *o = e->orders; o; o = o->next)
 		if (o->cb == cb && o->arg == arg)
 			o->cb = NULL;
+	for (struct relay *r = e->relays; r; r = r->next)
+		if (r->cb == cb && r->arg == arg)
+			r->cb = NULL;
 }
 
 void orders_stop(struct engine *e)
@@ -370,4 +401,15 @@ void orders_stop(struct engine *e)
 		o->answered = true;
 		e->w->timer_set(e->w->self, o->timer, -1);
 	}
+	for (struct relay *r = e->relays; r; r = r->next)
+		r->cb = NULL;
+}
+
+/* At the very end: what no answer of the journal has freed. */
+void orders_free(struct engine *e)
+{
+	while (e->orders)
+		order_free(e->orders);
+	while (e->relays)
+		relay_free(e->relays);
 }
