@@ -296,6 +296,9 @@ static void starts_serves_and_ends_with_proof(void **state)
 		 "nohup sleep %s >/dev/null 2>&1 & setsid sleep %s >/dev/null 2>&1 & echo left",
 		 seconds, seconds);
 	assert_int_equal(ssh(f, &a.inst[0], f->key_file, cmd, out, sizeof(out)), 0);
+	/* ssh may be back before both have become `sleep`. */
+	for (int i = 0; i < 1000 && count_processes(seconds) != 2; i++)
+		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
 	assert_int_equal(count_processes(seconds), 2);
 
 	reopen_host(f); /* a new daemon finds it */
