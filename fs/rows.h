@@ -46,6 +46,26 @@
 	X(failed_offers, V_TEXT, NULL, C_PLAIN, C_PLAIN,                                         \
 	  "offers that were tried in vain, with commas")
 
+/*
+ * The rows of all tables that only show something: READ_ROW; with a unit; of one line of SESSION_VALUES.
+ * Rows that also store, wait, stream or have entries are written out where they stand.
+ */
+#define READ_ROW(name, bits, more, caching, value_type, function, text) \
+	UNIT_ROW(name, bits, more, caching, value_type, NULL, function, text)
+#define UNIT_ROW(name, bits, more, caching, value_type, value_unit, function, text)              \
+	{                                                                                        \
+		.path = name, .mode = bits, .flags = more, .cache = caching, .type = value_type, \
+		.unit = value_unit, .show = function, .doc = text                                \
+	}
+#define VALUE_ROW(name, value_type, value_unit, caching, text) \
+	UNIT_ROW(#name, 0440, ROW_INFO, caching, value_type, value_unit, session_show_##name, text)
+/* The two files that show all of an object's values at once. */
+#define INFO_ROWS(bits, caching, more)                                          \
+	READ_ROW("info", bits, 0, caching, V_TEXT, show_info,                   \
+		 "all values at once, one `key value` a line" more),            \
+		READ_ROW("info.json", bits, 0, caching, V_JSON, show_info_json, \
+			 "the same as one line of JSON; an unknown value has no key")
+
 #define X(name, type, unit, living, ended, doc) \
 	int session_show_##name(const struct ctx *x, struct buf *out);
 SESSION_VALUES(X)

@@ -20,11 +20,8 @@ static int show_field(const struct ctx *x, struct buf *out)
 	return 0;
 }
 
-#define FIELD(name, value_type, value_unit, text)                                       \
-	{                                                                               \
-		.path = name, .mode = 0444, .flags = ROW_INFO, .cache = C_PLAIN,        \
-		.type = value_type, .unit = value_unit, .show = show_field, .doc = text \
-	}
+#define FIELD(name, value_type, value_unit, text) \
+	UNIT_ROW(name, 0444, ROW_INFO, C_PLAIN, value_type, value_unit, show_field, text)
 
 const struct row offer_rows[] = {
 	FIELD("provider", V_TEXT, NULL, "who rents it out"),
@@ -43,17 +40,6 @@ const struct row offer_rows[] = {
 	FIELD("machine_id", V_TEXT, NULL, "the provider's id of the machine behind the offer"),
 	FIELD("interruptible", V_BOOL, NULL, "1 if the machine may be taken away by a higher bid"),
 	FIELD("min_bid", V_MONEY, "USD/h", "lowest bid for an interruptible machine"),
-	{.path = "info",
-	 .mode = 0444,
-	 .cache = C_PLAIN,
-	 .type = V_TEXT,
-	 .show = show_info,
-	 .doc = "all values at once, one `key value` a line"},
-	{.path = "info.json",
-	 .mode = 0444,
-	 .cache = C_PLAIN,
-	 .type = V_JSON,
-	 .show = show_info_json,
-	 .doc = "the same as one line of JSON; an unknown value has no key"},
+	INFO_ROWS(0444, C_PLAIN, ""),
 	{.path = NULL},
 };

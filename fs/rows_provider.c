@@ -44,11 +44,8 @@ static void store_enabled(const struct ctx *x, struct str text, order_cb cb, voi
 	engine_provider_enable(x->e, &x->who, (size_t)x->provider, text, cb, arg);
 }
 
-#define VALUE(name, value_type, value_unit, text)                                        \
-	{                                                                                \
-		.path = #name, .mode = 0444, .flags = ROW_INFO, .cache = C_DERIVED,      \
-		.type = value_type, .unit = value_unit, .show = show_##name, .doc = text \
-	}
+#define VALUE(name, value_type, value_unit, text) \
+	UNIT_ROW(#name, 0444, ROW_INFO, C_DERIVED, value_type, value_unit, show_##name, text)
 
 const struct row provider_rows[] = {
 	VALUE(state, V_TEXT, NULL, "ok, slow, throttled, down, nokey, badkey or off"),
@@ -68,17 +65,6 @@ const struct row provider_rows[] = {
 	 .show = show_enabled,
 	 .store = store_enabled,
 	 .doc = "write 0 to stop new purchases there; what exists is still watched and destroyed"},
-	{.path = "info",
-	 .mode = 0444,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = show_info,
-	 .doc = "all values at once, one `key value` a line"},
-	{.path = "info.json",
-	 .mode = 0444,
-	 .cache = C_DERIVED,
-	 .type = V_JSON,
-	 .show = show_info_json,
-	 .doc = "the same as one line of JSON; an unknown value has no key"},
+	INFO_ROWS(0444, C_DERIVED, ""),
 	{.path = NULL},
 };

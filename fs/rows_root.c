@@ -164,11 +164,8 @@ static void store_ctl(const struct ctx *x, struct str text, order_cb cb, void *a
 	engine_root_ctl(x->e, &x->who, text, cb, arg);
 }
 
-#define FILE_ROW(name, caching, value_type, function, text)                       \
-	{                                                                         \
-		.path = name, .mode = 0444, .cache = caching, .type = value_type, \
-		.show = function, .doc = text                                     \
-	}
+#define FILE_ROW(name, caching, value_type, function, text) \
+	READ_ROW(name, 0444, 0, caching, value_type, function, text)
 #define DIR_ROW(name, bits, entries, text)                                                     \
 	{                                                                                      \
 		.path = name, .mode = bits, .flags = ROW_DIR, .children = entries, .doc = text \
@@ -221,12 +218,7 @@ const struct row root_rows[] = {
 	 .type = V_JSON,
 	 .doc = "events of the sessions that you may see, from the open on, one JSON object a "
 		"line"},
-	{.path = "counters",
-	 .mode = 0400,
-	 .flags = ROW_ROOT_ONLY | ROW_UNLISTED,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = show_counters,
-	 .doc = "requests served since the start, by operation"},
+	READ_ROW("counters", 0400, ROW_ROOT_ONLY | ROW_UNLISTED, C_DERIVED, V_TEXT, show_counters,
+		 "requests served since the start, by operation"),
 	{.path = NULL},
 };

@@ -217,11 +217,8 @@ const struct row result_link = {
 	.doc = "leads to the offer; 001 is the cheapest, ties go by id",
 };
 
-#define RESULT(name, bits, value_type, function, text)                              \
-	{                                                                           \
-		.path = name, .mode = bits, .cache = C_DERIVED, .type = value_type, \
-		.show = function, .doc = text                                       \
-	}
+#define RESULT(name, bits, value_type, function, text) \
+	READ_ROW(name, bits, 0, C_DERIVED, value_type, function, text)
 
 const struct row query_rows[] = {
 	RESULT("best", 0777, V_LINK, show_best, "leads to the cheapest match; not there if none"),

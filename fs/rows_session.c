@@ -208,36 +208,16 @@ static int wait_change(const struct ctx *x, int64_t *seen, struct buf *out, stru
 	return 1;
 }
 
-#define VALUE_ROW(name, value_type, value_unit, living, ended, text) \
-	{.path = #name,                                              \
-	 .mode = 0440,                                               \
-	 .flags = ROW_INFO,                                          \
-	 .cache = living,                                            \
-	 .type = value_type,                                         \
-	 .unit = value_unit,                                         \
-	 .show = session_show_##name,                                \
-	 .doc = text},
-#define SSH_ROW(name, bits, more, value_type, function, text)                       \
-	{                                                                           \
-		.path = "ssh/" name, .mode = bits, .flags = more, .cache = C_PLAIN, \
-		.type = value_type, .show = function, .doc = text                   \
-	}
+#define LIVING_ROW(name, type, unit, living, ended, text) VALUE_ROW(name, type, unit, living, text),
+#define SSH_ROW(name, bits, more, value_type, function, text) \
+	READ_ROW("ssh/" name, bits, more, C_PLAIN, value_type, function, text)
 
 const struct row session_rows[] = {
-	{.path = "spec",
-	 .mode = 0600,
-	 .flags = ROW_SPEC,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = show_spec,
-	 .doc = "what to buy: write key=value words or JSON; a complete spec buys when it is "
-		"closed"},
-	{.path = "plan",
-	 .mode = 0440,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = show_plan,
-	 .doc = "what a commit would do now: offer, price, cost at the end; or why it would not"},
+	READ_ROW("spec", 0600, ROW_SPEC, C_DERIVED, V_TEXT, show_spec,
+		 "what to buy: write key=value words or JSON; a complete spec buys when it is "
+		 "closed"),
+	READ_ROW("plan", 0440, 0, C_DERIVED, V_TEXT, show_plan,
+		 "what a commit would do now: offer, price, cost at the end; or why it would not"),
 	{.path = "ctl",
 	 .mode = 0200,
 	 .flags = ROW_LINES,
@@ -245,26 +225,15 @@ const struct row session_rows[] = {
 	 .type = V_TEXT,
 	 .store = store_ctl,
 	 .doc = "write verbs, one a line"},
-	{.path = "state",
-	 .mode = 0440,
-	 .flags = ROW_INFO | ROW_STATE_POLL,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = session_show_state,
-	 .doc = "draft, pending, provisioning, running, stopping, stopped or failed; poll(2) says "
-		"POLLPRI when it changed since this descriptor read it"},
-	SESSION_VALUES(VALUE_ROW){.path = "error",
-				  .mode = 0440,
-				  .cache = C_DERIVED,
-				  .type = V_TEXT,
-				  .show = session_show_error,
-				  .doc = "the last failed command on this session"},
-	{.path = "offer",
-	 .mode = 0777,
-	 .cache = C_PLAIN,
-	 .type = V_LINK,
-	 .show = session_show_offer,
-	 .doc = "leads to the offer that was bought, while it is on the market"},
+	READ_ROW("state", 0440, ROW_INFO | ROW_STATE_POLL, C_DERIVED, V_TEXT, session_show_state,
+		 "draft, pending, provisioning, running, stopping, stopped or failed; poll(2) says "
+		 "POLLPRI when it changed since this descriptor read it"),
+	SESSION_VALUES(LIVING_ROW)
+	/* The values end with a comma. */
+	READ_ROW("error", 0440, 0, C_DERIVED, V_TEXT, session_show_error,
+		 "the last failed command on this session"),
+	READ_ROW("offer", 0777, 0, C_PLAIN, V_LINK, session_show_offer,
+		 "leads to the offer that was bought, while it is on the market"),
 	{.path = "remaining",
 	 .mode = 0600,
 	 .flags = ROW_INFO,
@@ -293,37 +262,13 @@ const struct row session_rows[] = {
 	 .doc = "a dead man's switch: it is destroyed soon after the last one who holds this open "
 		"for "
 		"writing closes it; reads 1 while held"},
-	{.path = "env",
-	 .mode = 0400,
-	 .flags = ROW_SECRET,
-	 .cache = C_PLAIN,
-	 .type = V_TEXT,
-	 .show = ssh_show_env,
-	 .doc = "GPU_HOST='...' lines, safe to source in any shell"},
-	{.path = "log",
-	 .mode = 0440,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = session_show_log,
-	 .doc = "what happened to it, readable; `tail -f` works"},
-	{.path = "events.json",
-	 .mode = 0440,
-	 .cache = C_DERIVED,
-	 .type = V_JSON,
-	 .show = session_show_events,
-	 .doc = "the same events, one JSON object a line"},
-	{.path = "info",
-	 .mode = 0440,
-	 .cache = C_DERIVED,
-	 .type = V_TEXT,
-	 .show = show_info,
-	 .doc = "all values at once, one `key value` a line; ssh/host is ssh_host"},
-	{.path = "info.json",
-	 .mode = 0440,
-	 .cache = C_DERIVED,
-	 .type = V_JSON,
-	 .show = show_info_json,
-	 .doc = "the same as one line of JSON; an unknown value has no key"},
+	READ_ROW("env", 0400, ROW_SECRET, C_PLAIN, V_TEXT, ssh_show_env,
+		 "GPU_HOST='...' lines, safe to source in any shell"),
+	READ_ROW("log", 0440, 0, C_DERIVED, V_TEXT, session_show_log,
+		 "what happened to it, readable; `tail -f` works"),
+	READ_ROW("events.json", 0440, 0, C_DERIVED, V_JSON, session_show_events,
+		 "the same events, one JSON object a line"),
+	INFO_ROWS(0440, C_DERIVED, "; ssh/host is ssh_host"),
 	{.path = "ssh", .mode = 0550, .flags = ROW_DIR, .doc = "how to log in; empty until known"},
 	SSH_ROW("host", 0440, ROW_INFO, V_TEXT, session_show_ssh_host, "name or address"),
 	SSH_ROW("port", 0440, ROW_INFO, V_INT, session_show_ssh_port, "TCP port"),

@@ -21,6 +21,7 @@
 
 #include "../core/check.h"
 #include "io.h"
+#include "io_parts.h"
 
 #define ED25519_LEN    32
 #define COMMENT_MAX    200
@@ -239,8 +240,7 @@ void keys_make_async(uv_loop_t *loop, const char *comment, keygen_cb cb, void *a
 {
 	struct keygen *k = xcalloc(1, sizeof(*k));
 
-	k->comment = strdup(comment);
-	CHECK(k->comment != NULL);
+	k->comment = copy_of(comment);
 	k->cb = cb;
 	k->arg = arg;
 	CHECK(uv_queue_work(loop, &k->req, keygen_work, keygen_done) == 0);
@@ -252,13 +252,6 @@ struct key_file {
 	char deployment[16];
 	unsigned char key[LABEL_KEY_LEN];
 };
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define FD __attribute__((cleanup(close_fd))) int
 
 static bool deployment_ok(const char *s)
 {
@@ -417,21 +410,6 @@ static int random_deployment(char out[16])
 	return n == DEPLOYMENT_MAX ? 0 : -EIO;
 }
 
-static int write_all(int fd, const char *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t put = write(fd, p, n);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return -errno;
-		p += put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
 static int key_file_put(int fd, const struct key_file *f)
 {
 	char text[400];
@@ -446,7 +424,7 @@ static int key_file_put(int fd, const struct key_file *f)
 	for (size_t i = 0; i < LABEL_KEY_LEN; i++)
 		n += (size_t)snprintf(text + n, sizeof(text) - n, "%02x", f->key[i]);
 	text[n++] = '\n';
-	err = write_all(fd, text, n);
+	err = fd_write_all(fd, text, n);
 	OPENSSL_cleanse(text, sizeof(text));
 	if (!err && fsync(fd) < 0)
 		err = -errno;

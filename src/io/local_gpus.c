@@ -14,38 +14,16 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "../core/check.h"
+#include "io_parts.h"
 #include "local_parts.h"
 
 #define OUTPUT_MAX ((size_t)16 << 10)
 #define GPUS_MAX   64
 
 extern char **environ;
-
-static int64_t now_us(void)
-{
-	struct timespec t;
-
-	clock_gettime(CLOCK_MONOTONIC, &t);
-	return (int64_t)t.tv_sec * SECOND_US + t.tv_nsec / 1000;
-}
-
-static int ms_left(int64_t deadline_us)
-{
-	int64_t ms = (deadline_us - now_us() + 999) / 1000;
-
-	return ms < 0 ? 0 : (int)ms;
-}
-
-static void printable(char *s)
-{
-	for (; *s; s++)
-		if ((unsigned char)*s < ' ' || (unsigned char)*s >= 0x7f)
-			*s = '?';
-}
 
 static char *trim(char *s)
 {
@@ -137,7 +115,7 @@ static bool smi_reap(pid_t pid, int64_t deadline_us)
 	struct pollfd p = {.fd = fd, .events = POLLIN};
 	bool in_time;
 
-	poll(&p, 1, ms_left(deadline_us));
+	poll(&p, 1, ms_until(deadline_us, INT_MAX));
 	in_time = waitpid(pid, &status, WNOHANG) == pid;
 	if (!in_time) {
 		kill(pid, SIGKILL);
@@ -152,7 +130,7 @@ static bool smi_reap(pid_t pid, int64_t deadline_us)
 
 static bool smi_run(const char *program, char *out, size_t size)
 {
-	int64_t deadline_us = now_us() + LOCAL_WAIT_US;
+	int64_t deadline_us = clock_mono_us() + LOCAL_WAIT_US;
 	struct pollfd p = {.events = POLLIN};
 	size_t n = 0;
 	int ends[2];
@@ -163,7 +141,7 @@ static bool smi_run(const char *program, char *out, size_t size)
 	pid = smi_spawn(program, ends[1]);
 	close(ends[1]);
 	p.fd = ends[0];
-	while (pid > 0 && n < size - 1 && poll(&p, 1, ms_left(deadline_us)) > 0) {
+	while (pid > 0 && n < size - 1 && poll(&p, 1, ms_until(deadline_us, INT_MAX)) > 0) {
 		ssize_t got = read(p.fd, out + n, size - 1 - n);
 
 		if (got <= 0)

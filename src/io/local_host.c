@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "../core/check.h"
+#include "io_parts.h"
 #include "local_parts.h"
 
 #define GPUS_MAX      64
@@ -265,14 +266,6 @@ static void job_work(uv_work_t *req)
 }
 
 /* ---- jobs, on the loop ---- */
-
-static char *copy_of(const char *s)
-{
-	char *c = strdup(s ? s : "");
-
-	CHECK(c != NULL);
-	return c;
-}
 
 static void job_free(struct host_job *j)
 {

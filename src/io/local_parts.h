@@ -1,6 +1,7 @@
 /*
  * Between the parts of the local host: local_host.c (calls, workers), local_record.c (the directory of
- * an instance), local_sshd.c (files and start of sshd), local_procs.c (cgroup, /proc), local_gpus.c.
+ * an instance), local_owner.c (as whom), local_config.c (sshd_config), local_sshd.c (files and start of
+ * sshd), local_cgroup.c, local_procs.c (/proc, and the proof), local_gpus.c.
  * Nobody else includes this, except their unit test. Everything here runs on a worker, touches no state
  * of the loop, and may block within the bounds that it names.
  *
@@ -65,12 +66,19 @@ int local_dirs_make(const char *path, unsigned mode);
 /* A directory of plain files, whole. Follows no link. */
 int local_dir_remove(const char *path);
 
-/* ---- local_procs.c ---- */
-enum local_life { LIFE_NONE, LIFE_SOME, LIFE_UNSURE };
+/* ---- local_cgroup.c; a path of "": no cgroup was used ---- */
+enum cgroup_look { CG_ABSENT, CG_EMPTY, CG_POPULATED, CG_UNSURE };
 /* The root of our cgroups if it can be used, malloc'd; else NULL and why not. */
 char *local_cgroup_find(const char *deployment, struct buf *note);
 /* Makes the instance's cgroup and opens its cgroup.procs for the child; -errno. */
 int local_cgroup_make(const char *path, int *procs_fd);
+enum cgroup_look local_cgroup_look(const char *path);
+/* Ends all inside, and says what it saw last. */
+enum cgroup_look local_cgroup_kill(const char *path, int64_t deadline_us);
+void local_cgroup_remove(const char *path); /* with those that were made inside */
+
+/* ---- local_procs.c ---- */
+enum local_life { LIFE_NONE, LIFE_SOME, LIFE_UNSURE };
 /* Is any process left? Evidence says how that was established. */
 enum local_life local_life(const struct local_conf *c, const struct local_record *r, char *evidence,
 			   size_t size);
@@ -81,7 +89,7 @@ int local_kill(const struct local_conf *c, const struct local_record *r, char *e
  * disturbed by a connection. */
 bool local_port_listens(int64_t port, int64_t uid);
 
-/* ---- local_sshd.c ---- */
+/* ---- local_owner.c ---- */
 struct local_owner {
 	int64_t uid, gid;
 	char name[64], home[PATH_MAX], shell[256];
@@ -90,10 +98,14 @@ struct local_owner {
 };
 int local_owner_find(const struct local_conf *c, int64_t uid, struct local_owner *o,
 		     struct error *why);
+
+/* ---- local_config.c ---- */
 int local_env_check(const struct host_call *call, struct error *why);
 /* The text of sshd_config. */
 void local_sshd_config(const char *dir, const struct local_record *r, const struct host_call *call,
 		       struct buf *out);
+
+/* ---- local_sshd.c ---- */
 /* Makes files, cgroup, process; waits until it listens. 0 and the record; or a negative errno, with
  * *maybe if something may be left. */
 int local_sshd_start(const struct local_conf *c, const struct host_call *call,

@@ -20,18 +20,12 @@
 #include <unistd.h>
 
 #include "../core/check.h"
+#include "io_parts.h"
 #include "local_parts.h"
 
 #define RECORD_NAME "instance"
 #define RECORD_MAX  ((size_t)8 << 10)
 #define LABEL_CHARS "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_."
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define FD __attribute__((cleanup(close_fd))) int
 
 /* It becomes a file name, a cgroup's name and a word in an environment. */
 bool local_label_ok(const char *label)
@@ -217,21 +211,6 @@ int local_record_load(const struct local_conf *c, const char *label, struct loca
 
 /* ---- writing ---- */
 
-static int write_all(int fd, const char *p, size_t n)
-{
-	while (n > 0) {
-		ssize_t put = write(fd, p, n);
-
-		if (put < 0 && errno == EINTR)
-			continue;
-		if (put < 0)
-			return -errno;
-		p += put;
-		n -= (size_t)put;
-	}
-	return 0;
-}
-
 int local_record_store(const char *dir, const struct local_record *r, int *lock_fd)
 {
 	char aside[PATH_MAX], path[PATH_MAX];
@@ -253,7 +232,7 @@ int local_record_store(const char *dir, const struct local_record *r, int *lock_
 	fd = open(aside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
 	if (fd < 0 || fchmod(fd, 0644) < 0 || flock(fd, LOCK_EX | LOCK_NB) < 0)
 		return -errno;
-	err = write_all(fd, text.data, text.len);
+	err = fd_write_all(fd, text.data, text.len);
 	if (!err && rename(aside, path) < 0)
 		err = -errno;
 	if (err) {
@@ -281,7 +260,7 @@ int local_file_write(const char *dir, const char *name, const char *text, size_t
 	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (fd < 0)
 		return -errno;
-	err = write_all(fd, text, n);
+	err = fd_write_all(fd, text, n);
 	if (!err && uid != UNKNOWN && fchown(fd, (uid_t)uid, (gid_t)gid) < 0)
 		err = -errno;
 	if (!err && fchmod(fd, (mode_t)mode) < 0)

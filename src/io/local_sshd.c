@@ -1,5 +1,6 @@
 /*
- * The sshd of an instance: its files, its environment, its start.
+ * The sshd of an instance: its files, its environment, its start. As whom it runs is local_owner.c, what
+ * its sshd_config says is local_config.c.
  *
  * It runs as the session's owner, which also means that it can log in nobody else. The daemon forks twice,
  * so that it is nobody's child here: an instance is always found through its directory and its cgroup,
@@ -18,8 +19,6 @@
 #include <linux/close_range.h>
 #include <netinet/in.h>
 #include <poll.h>
-#include <pwd.h>
-#include <shadow.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,218 +28,16 @@
 #include <unistd.h>
 
 #include "../core/check.h"
+#include "io_parts.h"
 #include "local_parts.h"
 
-#define SAFE_PATH  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define PASSWD_MAX ((size_t)64 << 10) /* one account's line, with all its texts */
-#define KEYS_MAX   ((size_t)64 << 10)
-#define LOG_TAIL   ((size_t)16 << 10)
-#define PAUSE_MS   5
-
-static void close_fd(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-	*fd = -1;
-}
-#define FD __attribute__((cleanup(close_fd))) int
-
-static int64_t clock_us(clockid_t which)
-{
-	struct timespec t;
-
-	clock_gettime(which, &t);
-	return (int64_t)t.tv_sec * SECOND_US + t.tv_nsec / 1000;
-}
+#define SAFE_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define LOG_TAIL  ((size_t)16 << 10)
+#define PAUSE_MS  5
 
 static void pause_ms(long ms)
 {
 	nanosleep(&(struct timespec){.tv_nsec = ms * 1000000}, NULL);
-}
-
-/* ---- the owner ---- */
-
-static int owner_check(const struct local_owner *o, struct error *why)
-{
-	const char *base = strrchr(o->shell, '/');
-	struct spwd sp, *got = NULL;
-	char text[2048];
-
-	base = base ? base + 1 : o->shell;
-	if (strcmp(base, "nologin") == 0 || strcmp(base, "false") == 0)
-		return fail(why, ERR_FORBIDDEN,
-			    "user %s may not log in on this machine (shell %s), so a local session "
-			    "would be of no use. Use another user",
-			    o->name, o->shell);
-	if (access(o->shell, X_OK) < 0)
-		return fail(why, ERR_FORBIDDEN,
-			    "the shell of user %s, %s, cannot be run (%s), and sshd refuses users "
-			    "without one. Set one with: chsh %s",
-			    o->name, o->shell, strerror(errno), o->name);
-	/* Only root's sshd can read the shadow file, and without PAM it refuses a locked account. */
-	if (o->uid == 0 && getspnam_r(o->name, &sp, text, sizeof(text), &got) == 0 && got &&
-	    got->sp_pwdp[0] == '!') {
-		explicit_bzero(text, sizeof(text));
-		return fail(why, ERR_FORBIDDEN,
-			    "the account of %s is locked, so sshd would refuse it. Use an ordinary "
-			    "user, or replace the lock by \"no password\": usermod -p '*' %s",
-			    o->name, o->name);
-	}
-	explicit_bzero(text, sizeof(text));
-	return 0;
-}
-
-int local_owner_find(const struct local_conf *c, int64_t uid, struct local_owner *o,
-		     struct error *why)
-{
-	FREE char *text = malloc(PASSWD_MAX);
-	struct passwd pw, *got = NULL;
-	int err;
-
-	memset(o, 0, sizeof(*o));
-	if (!text)
-		return fail(why, ERR_NO_MEMORY, "out of memory while looking up uid %lld",
-			    (long long)uid);
-	if (uid < 0 || uid >= UINT32_MAX)
-		return fail(why, ERR_INVALID, "%lld is not a uid", (long long)uid);
-	if (c->uid != 0 && uid != c->uid)
-		return fail(
-			why, ERR_FORBIDDEN,
-			"this gpufs does not run as root, so it can start local sessions only for "
-			"its own user (uid %lld), not for uid %lld",
-			(long long)c->uid, (long long)uid);
-	err = getpwuid_r((uid_t)uid, &pw, text, PASSWD_MAX, &got);
-	if (!got)
-		return fail(
-			why, ERR_FORBIDDEN,
-			"uid %lld has no account on this machine (%s), and sshd serves only users "
-			"that have one",
-			(long long)uid, err ? strerror(err) : "not in passwd");
-	o->uid = uid;
-	o->gid = pw.pw_gid;
-	if (strlen(pw.pw_name) >= sizeof(o->name) || strlen(pw.pw_dir) >= sizeof(o->home) ||
-	    strlen(pw.pw_shell) >= sizeof(o->shell))
-		return fail(why, ERR_INVALID, "the account of uid %lld has a name that is too long",
-			    (long long)uid);
-	COPY(o->name, pw.pw_name);
-	COPY(o->home, pw.pw_dir[0] ? pw.pw_dir : "/");
-	COPY(o->shell, pw.pw_shell[0] ? pw.pw_shell : "/bin/sh");
-	o->group_count = (int)ARRAY_LEN(o->groups);
-	if (getgrouplist(o->name, pw.pw_gid, o->groups, &o->group_count) < 0)
-		o->group_count = (int)ARRAY_LEN(o->groups); /* the first ones are filled in */
-	return owner_check(o, why);
-}
-
-/* ---- sshd_config ---- */
-
-static bool env_name_ok(const char *s)
-{
-	if (!s[0] || (s[0] >= '0' && s[0] <= '9'))
-		return false;
-	return strspn(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_") ==
-	       strlen(s);
-}
-
-static bool one_line(const char *s)
-{
-	for (; *s; s++)
-		if (((unsigned char)*s < ' ' && *s != '\t') || *s == 0x7f)
-			return false;
-	return true;
-}
-
-int local_env_check(const struct host_call *call, struct error *why)
-{
-	for (size_t i = 0; i < call->env_count; i++) {
-		const struct spec_env *e = &call->env[i];
-
-		if (!memchr(e->name, '\0', sizeof(e->name)) || !env_name_ok(e->name))
-			return fail(
-				why, ERR_INVALID,
-				"env.%.60s is not the name of an environment variable (letters, "
-				"digits and _, not beginning with a digit)",
-				e->name);
-		if (!memchr(e->value, '\0', sizeof(e->value)) || !one_line(e->value))
-			return fail(
-				why, ERR_INVALID,
-				"the value of env.%s has a newline or another control character, "
-				"which sshd cannot pass on",
-				e->name);
-	}
-	if (call->visible_devices && !one_line(call->visible_devices))
-		return fail(why, ERR_INVALID, "the list of visible GPUs is not one line");
-	if (!call->authorized_keys || !call->authorized_keys[0])
-		return fail(why, ERR_INVALID, "a local session needs a key that may log in");
-	if (strlen(call->authorized_keys) > KEYS_MAX)
-		return fail(why, ERR_INVALID, "the keys that may log in are longer than 64 KiB");
-	return 0;
-}
-
-/* As sshd's argv_split reads it: inside double quotes, backslash guards both quotes and itself. */
-static void put_quoted(struct buf *b, const char *s)
-{
-	for (; *s; s++) {
-		if (*s == '"' || *s == '\\')
-			buf_putc(b, '\\');
-		buf_putc(b, *s);
-	}
-}
-
-static void put_setting(struct buf *b, const char *name, const char *value)
-{
-	buf_puts(b, " \"");
-	buf_puts(b, name);
-	buf_putc(b, '=');
-	put_quoted(b, value);
-	buf_putc(b, '"');
-}
-
-/* A path in a directive; `expanded`: sshd replaces % in it. */
-static void put_path(struct buf *b, const char *key, const char *dir, const char *file,
-		     bool expanded)
-{
-	buf_printf(b, "%s \"", key);
-	for (const char *p = dir; *p; p++) {
-		if (*p == '"' || *p == '\\')
-			buf_putc(b, '\\');
-		if (*p == '%' && expanded)
-			buf_putc(b, '%');
-		buf_putc(b, *p);
-	}
-	buf_printf(b, "/%s\"\n", file);
-}
-
-/* A pattern that matches this name: what means something in a pattern becomes '?'. */
-static void put_user_pattern(struct buf *b, const char *name)
-{
-	buf_puts(b, "AllowUsers ");
-	for (; *name; name++)
-		buf_putc(b, strchr("*?@!,\"'\\# \t", *name) ? '?' : *name);
-	buf_putc(b, '\n');
-}
-
-void local_sshd_config(const char *dir, const struct local_record *r, const struct host_call *call,
-		       struct buf *out)
-{
-	buf_puts(out, "# Made by gpufs for one session; goes with it.\n");
-	buf_printf(out, "ListenAddress 127.0.0.1\nPort %lld\n", (long long)r->port);
-	put_path(out, "HostKey", dir, "host_key", false);
-	put_path(out, "AuthorizedKeysFile", dir, "authorized_keys", true);
-	buf_puts(out, "UsePAM no\nStrictModes no\nPasswordAuthentication no\n"
-		      "KbdInteractiveAuthentication no\nPubkeyAuthentication yes\n"
-		      "PidFile none\nPrintMotd no\nLoginGraceTime 30\n"
-		      "Subsystem sftp internal-sftp\nAcceptEnv LANG LC_*\n");
-	if (r->uid == 0)
-		buf_puts(out, "PermitRootLogin prohibit-password\n");
-	put_user_pattern(out, r->user);
-	/* One line: sshd obeys only the first SetEnv. Ours come first, since the first of a name wins. */
-	buf_puts(out, "SetEnv");
-	put_setting(out, LOCAL_MARK, r->label);
-	put_setting(out, "CUDA_VISIBLE_DEVICES", r->visible_devices);
-	put_setting(out, "CUDA_DEVICE_ORDER", "PCI_BUS_ID"); /* the order in which we number GPUs */
-	for (size_t i = 0; i < call->env_count; i++)
-		put_setting(out, call->env[i].name, call->env[i].value);
-	buf_putc(out, '\n');
 }
 
 /* ---- finding sshd, choosing a port ---- */
@@ -470,7 +267,7 @@ static int launch(const struct local_conf *c, const char *dir, const struct loca
 		return fail(why, ERR_NO_MEMORY, "cannot start a process for sshd: %s",
 			    strerror(-err));
 	*forked = true;
-	close_fd(&status_in);
+	fd_close(&status_in);
 	return wait_for_exec(status_out, why);
 }
 
@@ -483,7 +280,7 @@ enum listening { LISTENS, PORT_TAKEN, ENDED, SLOW };
 static enum listening wait_listening(const struct local_conf *c, const char *dir,
 				     const struct local_record *r, char *log, size_t log_size)
 {
-	int64_t deadline_us = clock_us(CLOCK_MONOTONIC) + LOCAL_WAIT_US;
+	int64_t deadline_us = clock_mono_us() + LOCAL_WAIT_US;
 	char evidence[160];
 
 	for (;;) {
@@ -494,7 +291,7 @@ static enum listening wait_listening(const struct local_conf *c, const char *dir
 			return LISTENS;
 		if (life == LIFE_NONE)
 			return strstr(log, "Address already in use") ? PORT_TAKEN : ENDED;
-		if (clock_us(CLOCK_MONOTONIC) >= deadline_us)
+		if (clock_mono_us() >= deadline_us)
 			return SLOW;
 		pause_ms(PAUSE_MS);
 	}
@@ -674,7 +471,7 @@ int local_sshd_start(const struct local_conf *c, const struct host_call *call,
 	r->uid = o->uid;
 	COPY(r->user, o->name);
 	COPY(r->visible_devices, call->visible_devices ? call->visible_devices : "");
-	r->created_us = clock_us(CLOCK_REALTIME);
+	r->created_us = clock_wall_us();
 	if (c->cgroup_root && snprintf(r->cgroup, sizeof(r->cgroup), "%s/%s", c->cgroup_root,
 				       r->label) >= (int)sizeof(r->cgroup))
 		return fail(why, ERR_NAME_LONG, "the path of the cgroup is too long");

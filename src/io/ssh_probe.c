@@ -3,35 +3,28 @@
  *
  * Steps: name -> address (uv_getaddrinfo, only for what is not numeric), connect, handshake, host key
  * against the pinned one, public key login, `echo ok`, read it, leave. One timer limits the whole.
- * libssh2 works on a non-blocking socket that a uv_poll watches.
+ * libssh2 works on a non-blocking socket that a uv_poll watches; what it reads and allocates goes through
+ * ssh_wire.c.
  *
  * Owner: the loop thread. Life: the struct is freed when its last libuv handle is closed; `over` is set
  * before the callback runs, so that it runs once and never after ssh_probe_cancel.
- * The other end is hostile: what one turn of the loop reads, and what one attempt reads, are bounded (a
- * server that sends banner lines for ever would otherwise keep libssh2 inside one call).
+ * The other end is hostile: what is read is bounded in ssh_wire.c, and its words are made printable.
  * Must never: answer inside ssh_probe_start, keep a private key in freed memory.
  * Tests: tests/unit/test_ssh_probe.c
  */
-#include <fcntl.h>
-#include <libssh2.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <openssl/crypto.h>
-#include <openssl/evp.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "../core/check.h"
 #include "io.h"
+#include "io_parts.h"
+#include "ssh_parts.h"
 
-#define TURN_BYTES_MAX	  ((size_t)64 << 10) /* read in one turn of the loop */
-#define TURN_CALLS_MAX	  ((size_t)1000)     /* libssh2 reads a banner byte by byte */
-#define ATTEMPT_BYTES_MAX ((size_t)1 << 20)  /* read in one attempt; a normal one reads 5 KiB */
-#define REPLY_MAX	  ((size_t)8 << 10)  /* greetings of a shell before our "ok" */
-#define HOST_KEY_BLOB_MAX ((size_t)2 << 10)
-#define FREE_TRIES	  100
-#define COMMAND		  "echo ok"
+#define REPLY_MAX ((size_t)8 << 10) /* greetings of a shell before our "ok" */
+#define COMMAND	  "echo ok"
 
 enum probe_step {
 	STEP_BEGIN,
@@ -72,10 +65,7 @@ struct probe {
 	struct addrinfo *addresses, *next; /* of a looked-up name */
 	enum probe_step step;
 	int fd;
-	LIBSSH2_SESSION *ssh;
-	LIBSSH2_CHANNEL *channel;
-	struct mem_head *memory; /* all that libssh2 has taken and not given back */
-	size_t turn_bytes, turn_calls, attempt_bytes;
+	struct ssh_wire wire;
 	char *host_key; /* "type base64", once seen */
 	char reply[REPLY_MAX + 1];
 	size_t reply_len;
@@ -86,109 +76,6 @@ struct probe {
 
 static void probe_advance(struct probe *p);
 static void probe_connect_next(struct probe *p);
-
-/* ---- memory of libssh2 ----
- * Wiped before it is freed, since our private key passes through it; and kept in a list, since libssh2
- * 1.10 loses the two halves of its exchange key when a session is freed in the middle of the exchange. */
-
-struct mem_head {
-	_Alignas(max_align_t) size_t size;
-	struct mem_head *prev, *next;
-};
-
-static void *mem_alloc(size_t n, void **abstract)
-{
-	struct probe *p = *abstract;
-	struct mem_head *h;
-
-	if (n > SIZE_MAX - sizeof(*h))
-		return NULL;
-	h = malloc(sizeof(*h) + n);
-	if (!h)
-		return NULL;
-	*h = (struct mem_head){.size = n, .next = p->memory};
-	if (h->next)
-		h->next->prev = h;
-	p->memory = h;
-	return h + 1;
-}
-
-static void mem_free(void *ptr, void **abstract)
-{
-	struct probe *p = *abstract;
-	struct mem_head *h = ptr;
-
-	if (!h)
-		return;
-	h--;
-	if (h->next)
-		h->next->prev = h->prev;
-	if (h->prev)
-		h->prev->next = h->next;
-	else
-		p->memory = h->next;
-	explicit_bzero(h, sizeof(*h) + h->size);
-	free(h);
-}
-
-static void *mem_realloc(void *ptr, size_t n, void **abstract)
-{
-	size_t old = ptr ? ((struct mem_head *)ptr - 1)->size : 0;
-	void *fresh = mem_alloc(n, abstract);
-
-	if (fresh && ptr) {
-		memcpy(fresh, ptr, old < n ? old : n);
-		mem_free(ptr, abstract);
-	}
-	return fresh;
-}
-
-/* ---- bytes in and out ---- */
-
-static ssize_t probe_recv(libssh2_socket_t fd, void *buffer, size_t n, int flags, void **abstract)
-{
-	struct probe *p = *abstract;
-	ssize_t got;
-
-	if (p->over || p->attempt_bytes >= ATTEMPT_BYTES_MAX)
-		return -ECONNRESET;
-	if (p->turn_bytes >= TURN_BYTES_MAX || p->turn_calls++ >= TURN_CALLS_MAX)
-		return -EAGAIN; /* the poll is level triggered: the next turn goes on */
-	got = recv(fd, buffer, n, flags);
-	if (got < 0)
-		return -errno;
-	p->turn_bytes += (size_t)got;
-	p->attempt_bytes += (size_t)got;
-	return got;
-}
-
-static ssize_t probe_send(libssh2_socket_t fd, const void *buffer, size_t n, int flags,
-			  void **abstract)
-{
-	struct probe *p = *abstract;
-	ssize_t put;
-
-	if (p->over)
-		return -EPIPE;
-	put = send(fd, buffer, n, flags | MSG_NOSIGNAL);
-	return put < 0 ? -errno : put;
-}
-
-/* libssh2 takes its callbacks as data pointers; a union says so without a forbidden cast. */
-static void probe_hook_io(struct probe *p)
-{
-	union {
-		ssize_t (*fn)(libssh2_socket_t, void *, size_t, int, void **);
-		void *data;
-	} in = {.fn = probe_recv};
-	union {
-		ssize_t (*fn)(libssh2_socket_t, const void *, size_t, int, void **);
-		void *data;
-	} out = {.fn = probe_send};
-
-	libssh2_session_callback_set(p->ssh, LIBSSH2_CALLBACK_RECV, in.data);
-	libssh2_session_callback_set(p->ssh, LIBSSH2_CALLBACK_SEND, out.data);
-}
 
 /* ---- the end ---- */
 
@@ -216,26 +103,9 @@ static void poll_closed(uv_handle_t *h)
 	probe_release(container_of((uv_poll_t *)(void *)h, struct probe, poll));
 }
 
-/* With `over` set, every read and write fails at once, so this cannot wait for the other end. */
-static void probe_free_ssh(struct probe *p)
-{
-	for (int i = 0; p->channel && i < FREE_TRIES; i++)
-		if (libssh2_channel_free(p->channel) != LIBSSH2_ERROR_EAGAIN)
-			p->channel = NULL;
-	for (int i = 0; p->ssh && i < FREE_TRIES; i++)
-		if (libssh2_session_free(p->ssh) != LIBSSH2_ERROR_EAGAIN)
-			p->ssh = NULL;
-	p->ssh = NULL;
-	while (p->memory) {
-		void *self = p;
-
-		mem_free(p->memory + 1, &self);
-	}
-}
-
 static void probe_drop_socket(struct probe *p)
 {
-	probe_free_ssh(p);
+	ssh_wire_close(&p->wire);
 	if (p->polling) {
 		p->polling = false;
 		uv_poll_stop(&p->poll);
@@ -253,8 +123,8 @@ static void probe_end(struct probe *p)
 	secret_wipe(&p->private_key);
 	probe_drop_socket(p);
 	if (p->looking_up)
-		uv_cancel((uv_req_t *)&p
-				  ->lookup); /* or its callback comes when the resolver is done */
+		/* Or its callback comes when the resolver is done. */
+		uv_cancel((uv_req_t *)&p->lookup);
 	uv_close((uv_handle_t *)&p->timer, timer_closed);
 }
 
@@ -276,9 +146,7 @@ __attribute__((format(printf, 3, 4))) static void probe_say(struct probe *p, enu
 	va_start(ap, fmt);
 	vsnprintf(raw, sizeof(raw), fmt, ap);
 	va_end(ap);
-	for (char *c = raw; *c; c++) /* parts of it may be the other end's words */
-		if ((unsigned char)*c < ' ' || (unsigned char)*c >= 0x7f)
-			*c = '?';
+	printable(raw); /* parts of it may be the other end's words */
 	probe_answer(p, v, raw);
 }
 
@@ -293,61 +161,12 @@ static void probe_not_yet_ssh(struct probe *p)
 {
 	char *text = NULL;
 
-	if (p->attempt_bytes >= ATTEMPT_BYTES_MAX) {
+	if (ssh_wire_flooded(&p->wire)) {
 		probe_not_yet(p, "it sends without end; this is no SSH server");
 		return;
 	}
-	libssh2_session_last_error(p->ssh, &text, NULL, 0);
+	libssh2_session_last_error(p->wire.ssh, &text, NULL, 0);
 	probe_not_yet(p, text && text[0] ? text : "the connection was closed");
-}
-
-/* ---- host key ---- */
-
-static char *host_key_text(LIBSSH2_SESSION *ssh)
-{
-	size_t n = 0;
-	int type;
-	const char *blob = libssh2_session_hostkey(ssh, &n, &type);
-	char b64[HOST_KEY_BLOB_MAX * 4 / 3 + 8];
-	size_t name_len;
-	char *out = NULL;
-
-	if (!blob || n < 4 || n > HOST_KEY_BLOB_MAX)
-		return NULL;
-	name_len = (size_t)(unsigned char)blob[0] << 24 | (size_t)(unsigned char)blob[1] << 16 |
-		   (size_t)(unsigned char)blob[2] << 8 | (size_t)(unsigned char)blob[3];
-	if (name_len == 0 || name_len > 64 || name_len > n - 4)
-		return NULL;
-	for (size_t i = 0; i < name_len; i++)
-		if (blob[4 + i] <= ' ' || blob[4 + i] >= 0x7f)
-			return NULL;
-	EVP_EncodeBlock((unsigned char *)b64, (const unsigned char *)blob, (int)n);
-	if (asprintf(&out, "%.*s %s", (int)name_len, blob + 4, b64) < 0)
-		return NULL;
-	return out;
-}
-
-/* The same type and the same key; a comment behind the pinned one does not count. */
-static bool host_key_is(const char *pinned, const char *seen)
-{
-	size_t n = strlen(seen);
-
-	return strncmp(pinned, seen, n) == 0 && (pinned[n] == '\0' || pinned[n] == ' ');
-}
-
-/* The pinned type first: a server with several keys must show the one that we know. */
-static void prefer_host_key(struct probe *p)
-{
-	static const char others[] =
-		"ssh-ed25519,ecdsa-sha2-nistp256,ecdsa-sha2-nistp384,ecdsa-sha2-nistp521,ssh-rsa";
-	char list[256];
-	int type_len = (int)strcspn(p->pinned, " ");
-
-	if (type_len == 0 || type_len > 64)
-		snprintf(list, sizeof(list), "%s", others);
-	else
-		snprintf(list, sizeof(list), "%.*s,%s", type_len, p->pinned, others);
-	libssh2_session_method_pref(p->ssh, LIBSSH2_METHOD_HOSTKEY, list);
 }
 
 /* ---- the steps; each returns true when the next may begin, false when it waits or has answered ---- */
@@ -367,21 +186,17 @@ static bool step_connected(struct probe *p)
 		probe_not_yet(p, strerror(err));
 		return false;
 	}
-	p->ssh = libssh2_session_init_ex(mem_alloc, mem_free, mem_realloc, p);
-	if (!p->ssh) {
+	if (ssh_wire_open(&p->wire, p->pinned)) {
 		probe_not_yet(p, "out of memory here");
 		return false;
 	}
-	libssh2_session_set_blocking(p->ssh, 0);
-	probe_hook_io(p);
-	prefer_host_key(p);
 	p->step = STEP_HANDSHAKE;
 	return true;
 }
 
 static bool step_handshake(struct probe *p)
 {
-	int rc = libssh2_session_handshake(p->ssh, p->fd);
+	int rc = libssh2_session_handshake(p->wire.ssh, p->fd);
 
 	if (rc == LIBSSH2_ERROR_EAGAIN)
 		return false;
@@ -389,16 +204,15 @@ static bool step_handshake(struct probe *p)
 		probe_not_yet_ssh(p);
 		return false;
 	}
-	p->host_key = host_key_text(p->ssh);
+	p->host_key = ssh_host_key_text(p->wire.ssh);
 	if (!p->host_key) {
 		probe_not_yet(p, "its host key cannot be read");
 		return false;
 	}
-	if (p->pinned[0] && !host_key_is(p->pinned, p->host_key)) {
+	if (p->pinned[0] && !ssh_host_key_is(p->pinned, p->host_key)) {
 		probe_say(p, PROBE_HOST_KEY,
 			  "%s port %lld shows another host key than the known one; nothing was "
-			  "sent to "
-			  "it",
+			  "sent to it",
 			  p->host, (long long)p->port);
 		return false;
 	}
@@ -409,7 +223,7 @@ static bool step_handshake(struct probe *p)
 static bool step_login(struct probe *p)
 {
 	int rc = libssh2_userauth_publickey_frommemory(
-		p->ssh, p->user, strlen(p->user), p->public_key, strlen(p->public_key),
+		p->wire.ssh, p->user, strlen(p->user), p->public_key, strlen(p->public_key),
 		p->private_key.bytes, p->private_key.len, NULL);
 
 	if (rc == LIBSSH2_ERROR_EAGAIN)
@@ -430,9 +244,9 @@ static bool step_login(struct probe *p)
 
 static bool step_channel(struct probe *p)
 {
-	p->channel = libssh2_channel_open_session(p->ssh);
-	if (!p->channel) {
-		if (libssh2_session_last_errno(p->ssh) != LIBSSH2_ERROR_EAGAIN)
+	p->wire.channel = libssh2_channel_open_session(p->wire.ssh);
+	if (!p->wire.channel) {
+		if (libssh2_session_last_errno(p->wire.ssh) != LIBSSH2_ERROR_EAGAIN)
 			probe_not_yet_ssh(p);
 		return false;
 	}
@@ -442,7 +256,7 @@ static bool step_channel(struct probe *p)
 
 static bool step_command(struct probe *p)
 {
-	int rc = libssh2_channel_exec(p->channel, COMMAND);
+	int rc = libssh2_channel_exec(p->wire.channel, COMMAND);
 
 	if (rc == LIBSSH2_ERROR_EAGAIN)
 		return false;
@@ -466,7 +280,7 @@ static bool reply_ok(const char *s)
 static bool step_reply(struct probe *p)
 {
 	for (;;) {
-		ssize_t n = libssh2_channel_read(p->channel, p->reply + p->reply_len,
+		ssize_t n = libssh2_channel_read(p->wire.channel, p->reply + p->reply_len,
 						 REPLY_MAX - p->reply_len);
 
 		if (n == LIBSSH2_ERROR_EAGAIN)
@@ -491,8 +305,8 @@ static bool step_reply(struct probe *p)
 /* One polite word, not waited for. */
 static bool step_leave(struct probe *p)
 {
-	libssh2_channel_send_eof(p->channel);
-	libssh2_session_disconnect(p->ssh, "checked");
+	libssh2_channel_send_eof(p->wire.channel);
+	libssh2_session_disconnect(p->wire.ssh, "checked");
 	probe_say(p, PROBE_OK, "logged in to %s port %lld as %s", p->host, (long long)p->port,
 		  p->user);
 	return false;
@@ -543,7 +357,7 @@ static void probe_wait(struct probe *p)
 	if (p->step == STEP_CONNECT) {
 		want = UV_WRITABLE;
 	} else {
-		dirs = libssh2_session_block_directions(p->ssh);
+		dirs = libssh2_session_block_directions(p->wire.ssh);
 		if (dirs & LIBSSH2_SESSION_BLOCK_OUTBOUND)
 			want |= UV_WRITABLE;
 		if (dirs & LIBSSH2_SESSION_BLOCK_INBOUND || !want)
@@ -557,7 +371,7 @@ static void probe_advance(struct probe *p)
 {
 	int fd = p->fd;
 
-	p->turn_bytes = p->turn_calls = 0;
+	ssh_wire_turn(&p->wire);
 	while (probe_step(p))
 		;
 	if (!p->over && p->fd >= 0 && p->fd == fd)
@@ -692,14 +506,6 @@ static void on_begin(uv_timer_t *timer)
 }
 
 /* ---- the two calls ---- */
-
-static char *copy_of(const char *s)
-{
-	char *c = strdup(s ? s : "");
-
-	CHECK(c != NULL);
-	return c;
-}
 
 struct probe *ssh_probe_start(uv_loop_t *loop, const struct probe_args *args, probe_cb cb,
 			      void *arg)

@@ -1,5 +1,5 @@
 /*
- * The journal on disk: SQLite behind one queue and one worker thread.
+ * The journal on disk: SQLite behind one queue (store_queue.c) and one worker thread.
  *
  * The loop appends to a queue and goes on; the worker takes the whole queue, writes it in one
  * transaction (group commit: 64 rows cost what one costs, faults.md), moves the finished writes to
@@ -31,23 +31,7 @@
 /* What may wait for a stalled disk; more is refused, since the queue must not eat the machine. */
 #define QUEUE_ITEMS_MAX 16384
 #define QUEUE_BYTES_MAX ((size_t)64 << 20)
-#define SPARES		64		   /* refusals that need no memory when there is none */
 #define ROOM_TIGHT	((int64_t)1 << 20) /* less room than this at start: the ballast is given up */
-
-struct item {
-	struct item *next;
-	struct journal_op *op; /* owned; NULL: refused before it reached the disk, err says why */
-	journal_cb cb;
-	void *arg;
-	int64_t queued_us;
-	size_t bytes;
-	int err;
-	bool spare; /* goes back to store.spares */
-};
-
-struct list {
-	struct item *first, **last;
-};
 
 struct store {
 	char *path;	     /* absolute; set once */
@@ -64,7 +48,7 @@ struct store {
 		idle; /* for the worker: something to do; for store_close: nothing is */
 	/* guarded by lock: */
 	uv_async_t *wake; /* NULL: the loop no longer listens */
-	struct list queue, done;
+	struct item_list queue, done;
 	size_t items, bytes;
 	bool busy, stop, detached, closed, ballast;
 
@@ -76,62 +60,6 @@ struct store {
 	_Atomic int64_t dropped_us; /* wall time of the last dropped ballast */
 #endif
 };
-
-/* ---- lists and items ---- */
-
-static void list_init(struct list *l)
-{
-	l->first = NULL;
-	l->last = &l->first;
-}
-
-static void list_add(struct list *l, struct item *it)
-{
-	it->next = NULL;
-	*l->last = it;
-	l->last = &it->next;
-}
-
-/* Everything in `from` goes to the end of `to`. */
-static void list_move(struct list *to, struct list *from)
-{
-	if (from->first == NULL)
-		return;
-	*to->last = from->first;
-	to->last = from->last;
-	list_init(from);
-}
-
-static void op_drop(struct item *it)
-{
-	if (it->op == NULL)
-		return;
-	journal_op_free(it->op);
-	free(it->op);
-	it->op = NULL;
-}
-
-static void item_free(struct store *s, struct item *it)
-{
-	op_drop(it);
-	if (it->spare) {
-		it->next = s->spares;
-		s->spares = it;
-		return;
-	}
-	free(it);
-}
-
-static void spares_fill(struct store *s)
-{
-	for (int i = 0; i < SPARES; i++) {
-		struct item *it = xcalloc(1, sizeof(*it));
-
-		it->spare = true;
-		it->next = s->spares;
-		s->spares = it;
-	}
-}
 
 /* ---- faults on order, in test builds ---- */
 
@@ -195,19 +123,10 @@ static bool test_is_full(const struct store *s)
 
 static void store_free(struct store *s)
 {
-	struct item *it;
-
 	db_close(&s->db);
 	files_unlock(s->lock_fd);
-	while ((it = s->queue.first) != NULL) {
-		s->queue.first = it->next;
-		op_drop(it);
-		free(it);
-	}
-	while ((it = s->spares) != NULL) {
-		s->spares = it->next;
-		free(it);
-	}
+	items_free(&s->queue);
+	spares_free(&s->spares);
 	pthread_cond_destroy(&s->work);
 	pthread_cond_destroy(&s->idle);
 	pthread_mutex_destroy(&s->lock);
@@ -222,9 +141,9 @@ static struct store *store_new(const char *path)
 
 	s->path = files_absolute(path);
 	s->lock_fd = -1;
-	list_init(&s->queue);
-	list_init(&s->done);
-	spares_fill(s);
+	items_init(&s->queue);
+	items_init(&s->done);
+	spares_fill(&s->spares);
 	CHECK(s->path != NULL);
 	CHECK(pthread_mutex_init(&s->lock, NULL) == 0);
 	CHECK(pthread_condattr_init(&attr) == 0);
@@ -335,7 +254,7 @@ static bool batch_write(struct store *s, struct item *first)
 			worst = it->err ? it->err : worst;
 			err = it->err && !began ? it->err : err;
 		}
-		op_drop(it); /* it may be a secret: wiped as soon as it is carried out */
+		item_drop_op(it); /* it may be a secret: wiped as soon as it is carried out */
 	}
 	batch_log(s, worst);
 	return worst == 0;
@@ -359,10 +278,10 @@ static void ballast_remake(struct store *s)
 }
 
 /* The batch is finished: to the loop with it. Called with the lock. */
-static void batch_hand_over(struct store *s, struct list *batch)
+static void batch_hand_over(struct store *s, struct item_list *batch)
 {
 	s->oldest_us = s->queue.first ? s->queue.first->queued_us : 0;
-	list_move(&s->done, batch);
+	items_move(&s->done, batch);
 	if (s->wake)
 		uv_async_send(s->wake);
 }
@@ -374,15 +293,15 @@ static void *worker_main(void *arg)
 
 	pthread_mutex_lock(&s->lock);
 	for (;;) {
-		struct list batch;
+		struct item_list batch;
 		bool good;
 
 		while (s->queue.first == NULL && !s->stop)
 			pthread_cond_wait(&s->work, &s->lock);
 		if (s->queue.first == NULL)
 			break;
-		list_init(&batch);
-		list_move(&batch, &s->queue);
+		items_init(&batch);
+		items_move(&batch, &s->queue);
 		s->items = s->bytes = 0;
 		s->busy = true;
 		pthread_mutex_unlock(&s->lock);
@@ -406,7 +325,7 @@ static void *worker_main(void *arg)
 	detached = s->detached;
 	pthread_mutex_unlock(&s->lock);
 	if (detached) { /* nobody joins: the disk came back after store_close had given up */
-		list_move(&s->queue, &s->done);
+		items_move(&s->queue, &s->done);
 		store_free(s);
 	}
 	return NULL;
@@ -416,18 +335,18 @@ static void *worker_main(void *arg)
 
 static void deliver(struct store *s)
 {
-	struct list done;
+	struct item_list done;
 	struct item *it;
 
-	list_init(&done);
+	items_init(&done);
 	pthread_mutex_lock(&s->lock);
-	list_move(&done, &s->done);
+	items_move(&done, &s->done);
 	pthread_mutex_unlock(&s->lock);
 	while ((it = done.first) != NULL) {
 		done.first = it->next;
 		if (it->cb)
 			it->cb(it->arg, it->err);
-		item_free(s, it);
+		item_free(&s->spares, it);
 	}
 }
 
@@ -495,46 +414,9 @@ int store_start(struct store *s, uv_loop_t *loop)
 	return 0;
 }
 
-static size_t op_bytes(const struct journal_op *op)
-{
-	size_t n = sizeof(*op);
-
-	for (size_t i = 0; i < op->n; i++)
-		n += op->v[i].len;
-	return n;
-}
-
-static struct item *item_new(struct store *s)
-{
-	struct item *it = calloc(1, sizeof(*it));
-
-	if (it)
-		return it;
-	it = s->spares;
-	CHECK(it != NULL); /* no memory for 64 answers of "no memory": the parent starts us again */
-	s->spares = it->next;
-	return it;
-}
-
-/* Take the op into the item, or say why not in err; its texts are ours either way. */
-static void item_take(struct item *it, struct journal_op *op)
-{
-	it->err = 0;
-	it->bytes = op_bytes(op);
-	it->op = malloc(sizeof(*op));
-	if (it->op == NULL) {
-		it->err = -ENOMEM;
-		it->bytes = 0;
-		journal_op_free(op);
-		return;
-	}
-	*it->op = *op;
-	memset(op, 0, sizeof(*op)); /* the caller's copy must not free or keep the texts */
-}
-
 void store_write(struct store *s, struct journal_op *op, journal_cb cb, void *arg)
 {
-	struct item *it = item_new(s);
+	struct item *it = item_new(&s->spares);
 	bool full;
 
 	CHECK(op->n <= JOURNAL_COLUMNS_MAX);
@@ -547,12 +429,12 @@ void store_write(struct store *s, struct journal_op *op, journal_cb cb, void *ar
 	s->items++;
 	s->bytes += full ? 0 : it->bytes;
 	if (full) { /* it keeps its place: callbacks come in order */
-		op_drop(it);
+		item_drop_op(it);
 		it->err = -EIO;
 	}
 	if (s->oldest_us == 0)
 		s->oldest_us = it->queued_us;
-	list_add(&s->queue, it);
+	items_add(&s->queue, it);
 	s->written = true;
 	pthread_mutex_unlock(&s->lock);
 }

@@ -20,14 +20,8 @@
 #include "../core/check.h"
 #include "../core/text.h"
 #include "io.h"
+#include "io_parts.h"
 #include "store_parts.h"
-
-static void fd_close(int *fd)
-{
-	if (*fd >= 0)
-		close(*fd);
-}
-#define FD __attribute__((cleanup(fd_close))) int
 
 /* One sentence for everything that open, mkdir and the like refuse: what, where, why, what to do.
  */

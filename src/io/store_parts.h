@@ -1,6 +1,7 @@
 /*
- * The parts of the store, for its own files only: store.c (queue and worker), store_schema.c (SQL) and
- * store_files.c (directories, lock, ballast, --check). Nobody else includes this.
+ * The parts of the store, for its own files only: store.c (worker, and the loop's side), store_queue.c
+ * (what waits), store_schema.c (SQL) and store_files.c (directories, lock, ballast, --check). Nobody else
+ * includes this.
  */
 #ifndef GPUFS_IO_STORE_PARTS_H
 #define GPUFS_IO_STORE_PARTS_H
@@ -12,9 +13,38 @@
 #include "../core/buf.h"
 #include "../core/error.h"
 #include "../core/record.h"
+#include "../engine/world.h"
 
 #define STORE_VERSION	    1 /* PRAGMA user_version that this program writes */
 #define STORE_BALLAST_BYTES ((int64_t)4 << 20)
+
+/* ---- store_queue.c: one thread at a time, which store.c sees to ---- */
+struct item {
+	struct item *next;
+	struct journal_op *op; /* owned; NULL: refused before it reached the disk, err says why */
+	journal_cb cb;
+	void *arg;
+	int64_t queued_us;
+	size_t bytes;
+	int err;
+	bool spare; /* goes back to the spares */
+};
+struct item_list {
+	struct item *first, **last;
+};
+void items_init(struct item_list *l);
+void items_add(struct item_list *l, struct item *it);
+/* Everything in `from` goes to the end of `to`. */
+void items_move(struct item_list *to, struct item_list *from);
+void items_free(struct item_list *l); /* the items too; no callback */
+void spares_fill(struct item **spares);
+void spares_free(struct item **spares);
+/* A spare one if there is no memory. */
+struct item *item_new(struct item **spares);
+/* Take the op into the item, or say why not in err; its texts are ours either way. */
+void item_take(struct item *it, struct journal_op *op);
+void item_drop_op(struct item *it); /* wiped and freed */
+void item_free(struct item **spares, struct item *it);
 
 /* ---- store_schema.c: one connection, used by one thread at a time ---- */
 struct db {
