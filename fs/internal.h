@@ -1,5 +1,5 @@
 /*
- * What the files of the mount's mechanism share: mount.c (session, loop, counters), nodes.c (ids,
+ * What the files of the mount's mechanism share: mount.c (session, loop), counters.c, nodes.c (ids,
  * attributes), dirs.c, files.c, spec_file.c, waits.c, coherence.c. The rows do not include this.
  * Owner: the loop thread, except struct stale_name, which a worker carries to the kernel.
  *
@@ -238,6 +238,11 @@ const struct offer *gone_offer_find(const struct mount *m, uint64_t serial);
 bool coherence_slice(struct mount *m); /* send some of what is queued; true: there is more */
 void coherence_free(struct mount *m);
 
+/* ---- counters.c ---- */
+
+void counters_start(struct mount *m);
+void counters_request(struct mount *m); /* the one in m->in */
+
 /* ---- mount.c ---- */
 
 struct query_name { /* a name in search/ that the kernel knows */
@@ -270,6 +275,9 @@ struct mount {
 	size_t query_next;
 	struct offer_index *offers;
 	uint64_t counts[OPCODES];
+	struct metric_source metric_source;
+	struct buf metrics; /* the last text, and how things stood then */
+	uint64_t metrics_ns, metrics_changes, changes;
 	struct op *ops;
 
 	struct file **files; /* slots */

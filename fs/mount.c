@@ -11,7 +11,6 @@
  * Tests: tests/mount/.
  */
 #include <fcntl.h>
-#include <linux/fuse.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -112,14 +111,6 @@ static void connection_lost(struct mount *m)
 		m->args.gone(m->args.arg);
 }
 
-static void count_request(struct mount *m)
-{
-	const struct fuse_in_header *in = m->in.mem;
-
-	if (m->in.size >= sizeof(*in) && in->opcode < OPCODES)
-		m->counts[in->opcode]++;
-}
-
 static void on_requests(uv_poll_t *handle, int status, int events)
 {
 	struct mount *m = handle->data;
@@ -140,7 +131,7 @@ static void on_requests(uv_poll_t *handle, int status, int events)
 			connection_lost(m);
 			return;
 		}
-		count_request(m);
+		counters_request(m);
 		fuse_session_process_buf(m->se, &m->in);
 	}
 }
@@ -167,6 +158,7 @@ static void on_change(struct door *d, const struct change *c)
 
 	if (m->stopped)
 		return;
+	m->changes++;
 	coherence_change(m, c); /* first: who is woken below must find the new values */
 	waits_change(m, c);
 }
@@ -286,6 +278,7 @@ static void mount_destroy(struct mount *m)
 	if (m->se)
 		fuse_session_destroy(m->se); /* closes the descriptor */
 	free(m->in.mem);
+	buf_free(&m->metrics);
 	query_table_free(m->queries);
 	offer_index_free(m->offers);
 	coherence_free(m);
@@ -392,6 +385,7 @@ struct mount *mount_new(uv_loop_t *loop, struct engine *e, const struct mount_ar
 	}
 	m->door.changed = on_change;
 	engine_add_door(e, &m->door);
+	counters_start(m);
 	return m;
 }
 
@@ -486,32 +480,6 @@ void mount_set_error(struct mount *m, int64_t uid, const char *path, int eno, co
 	r->text = taken;
 	r->uid = uid;
 	r->used_us = now_us;
-}
-
-#define OP(name) [FUSE_##name] = #name
-static const char *const operation_names[OPCODES] = {
-	OP(LOOKUP),	  OP(FORGET),	     OP(GETATTR),  OP(SETATTR),	     OP(READLINK),
-	OP(SYMLINK),	  OP(MKNOD),	     OP(MKDIR),	   OP(UNLINK),	     OP(RMDIR),
-	OP(RENAME),	  OP(LINK),	     OP(OPEN),	   OP(READ),	     OP(WRITE),
-	OP(STATFS),	  OP(RELEASE),	     OP(FSYNC),	   OP(SETXATTR),     OP(GETXATTR),
-	OP(LISTXATTR),	  OP(REMOVEXATTR),   OP(FLUSH),	   OP(INIT),	     OP(OPENDIR),
-	OP(READDIR),	  OP(RELEASEDIR),    OP(FSYNCDIR), OP(GETLK),	     OP(SETLK),
-	OP(SETLKW),	  OP(ACCESS),	     OP(CREATE),   OP(INTERRUPT),    OP(BMAP),
-	OP(DESTROY),	  OP(IOCTL),	     OP(POLL),	   OP(NOTIFY_REPLY), OP(BATCH_FORGET),
-	OP(FALLOCATE),	  OP(READDIRPLUS),   OP(RENAME2),  OP(LSEEK),	     OP(COPY_FILE_RANGE),
-	OP(SETUPMAPPING), OP(REMOVEMAPPING),
-};
-#undef OP
-
-void mount_counters(const struct mount *m, struct buf *out)
-{
-	for (unsigned i = 0; i < OPCODES; i++) {
-		if (operation_names[i])
-			buf_printf(out, "%s %llu\n", operation_names[i],
-				   (unsigned long long)m->counts[i]);
-		else if (m->counts[i])
-			buf_printf(out, "OPCODE_%u %llu\n", i, (unsigned long long)m->counts[i]);
-	}
 }
 
 /* ---- cached texts ---- */

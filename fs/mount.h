@@ -23,6 +23,8 @@ struct mount_args {
 	/* Name of a uid for `owner`, from a cache that workers fill; never blocks; may be "". */
 	const char *(*user_name)(void *arg, int64_t uid);
 	void *arg;
+	/* What /gpu/metrics shows, and to which the requests are told; NULL: nothing. Borrowed. */
+	struct metrics *metrics;
 	/* The kernel side is gone (umount, abort): the daemon should stop. */
 	void (*gone)(void *arg);
 };

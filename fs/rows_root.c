@@ -159,6 +159,12 @@ static int show_counters(const struct ctx *x, struct buf *out)
 	return 0;
 }
 
+static int show_metrics(const struct ctx *x, struct buf *out)
+{
+	mount_metrics(x->m, out);
+	return 0;
+}
+
 static void store_ctl(const struct ctx *x, struct str text, order_cb cb, void *arg)
 {
 	engine_root_ctl(x->e, &x->who, text, cb, arg);
@@ -220,5 +226,6 @@ const struct row root_rows[] = {
 		"line"},
 	READ_ROW("counters", 0400, ROW_ROOT_ONLY | ROW_UNLISTED, C_DERIVED, V_TEXT, show_counters,
 		 "requests served since the start, by operation"),
+	FILE_ROW("metrics", C_DERIVED, V_TEXT, show_metrics, "the Prometheus text"),
 	{.path = NULL},
 };

@@ -160,6 +160,9 @@ const char *mount_last_error(const struct mount *m, int64_t uid);
 void mount_set_error(struct mount *m, int64_t uid, const char *path, int eno, const char *text);
 /* Lines "OPERATION COUNT" of requests served since start. */
 void mount_counters(const struct mount *m, struct buf *out);
+/* The Prometheus text of the whole daemon, as over HTTP, at most a second old; nothing if the daemon
+ * counts nothing. */
+void mount_metrics(struct mount *m, struct buf *out);
 /* A per-mount cache of rendered texts: returns the cached text for (node id, version), or NULL. */
 const struct buf *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version);
 const struct buf *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version, struct buf *take);

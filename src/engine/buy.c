@@ -334,6 +334,7 @@ static void fill_order(struct session *next, const struct purchase *b, const str
 /* The order's record is on disk. */
 static void bought(struct life *l)
 {
+	count_bought(l);
 	event(l->e, l, NULL, "pending", "%s", l->s.reason);
 	tell(l->e, CH_SESSION_STATE, &l->s, NULL);
 	tell(l->e, CH_SESSION, &l->s, NULL);

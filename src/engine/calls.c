@@ -11,6 +11,7 @@ struct call_ref {
 	struct source *src;
 	char label[64]; /* answers about an earlier attempt are recognised by it */
 	int64_t begun_us;
+	int64_t asked_us; /* monotonic; UNKNOWN: nothing was sent */
 	bool late;
 	struct spec spec; /* keeps what a create's arguments point into */
 	char *keys;
@@ -24,6 +25,7 @@ static struct call_ref *ref_new(struct life *l)
 	r->src = source_of(l->e, l->s.provider);
 	CHECK(r->src);
 	r->begun_us = engine_now(l->e);
+	r->asked_us = UNKNOWN;
 	COPY(r->label, l->s.label);
 	spec_init(&r->spec);
 	l->refs++;
@@ -61,6 +63,7 @@ static bool take_instance(struct life *l, const struct instance *in)
 		COPY(s->ssh_host, in->ssh_host);
 		COPY(s->ssh_user, in->ssh_user);
 		s->ssh_port = in->ssh_port;
+		count_addressed(l);
 		changed = true;
 	}
 	if (in->host_key[0] && (!s->host_key || !s->host_key[0])) {
@@ -103,7 +106,7 @@ static void create_done(void *arg, const struct result *res)
 	struct life *l = r->l;
 	struct session *s = &l->s;
 
-	source_note(r->src, res, CALL_CREATE);
+	source_note(r->src, res, CALL_CREATE, r->asked_us);
 	l->o.call_busy = false;
 	if (!ref_current(r)) {
 		ref_free(r);
@@ -182,7 +185,7 @@ void call_create(struct life *l)
 	args.authorized_keys = r->keys;
 	args.env = r->spec.env;
 	args.env_count = r->spec.env_count;
-	r->src->calls++;
+	r->asked_us = count_call(r->src, CALL_CREATE);
 	event(e, l, NULL, "create", "%s", s->label);
 	r->src->p->act(r->src->p, e->w, &call, create_done, r);
 }
@@ -229,7 +232,7 @@ static void look_done(void *arg, const struct result *res)
 	struct session *s = &l->s;
 	const struct instance *in = res->count ? &res->instances[0] : NULL;
 
-	source_note(r->src, res, CALL_LOOK);
+	source_note(r->src, res, CALL_LOOK, r->asked_us);
 	l->o.call_busy = false;
 	if (!ref_current(r)) {
 		ref_free(r);
@@ -279,7 +282,7 @@ void call_look(struct life *l, bool late)
 	r->late = late;
 	l->o.call_busy = true;
 	l->s.looks++;
-	r->src->calls++;
+	r->asked_us = count_call(r->src, CALL_LOOK);
 	if (late) /* an unanswered one is repeated after the usual pause */
 		l->s.late_look_us = r->begun_us + LATE_LOOK_US;
 	r->src->p->act(r->src->p, l->e->w, &call, look_done, r);
@@ -314,7 +317,7 @@ static void destroy_done(void *arg, const struct result *res)
 	int64_t now = engine_now(l->e);
 	uint32_t chance;
 
-	source_note(r->src, res, CALL_DESTROY);
+	source_note(r->src, res, CALL_DESTROY, r->asked_us);
 	l->o.call_busy = false;
 	if (!ref_current(r)) {
 		ref_free(r);
@@ -328,6 +331,7 @@ static void destroy_done(void *arg, const struct result *res)
 		event(l->e, l, NULL, "deleted", "%s was accepted: %s", l->s.instance_id, res->text);
 	} else {
 		not_gone_yet(l, res->text);
+		count_destroy_failed(l);
 		event(l->e, l, NULL, "destroy_failed", "%s", res->text);
 	}
 	l->e->w->random(l->e->w->self, &chance, sizeof chance);
@@ -345,7 +349,7 @@ void call_destroy(struct life *l)
 
 	l->o.call_busy = true;
 	l->s.deletes++;
-	r->src->calls++;
+	r->asked_us = count_call(r->src, CALL_DESTROY);
 	event(l->e, l, NULL, "delete", "%s", l->s.instance_id);
 	r->src->p->act(r->src->p, l->e->w, &call, destroy_done, r);
 }

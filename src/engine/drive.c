@@ -84,7 +84,8 @@ static void forget_observed(struct life *l)
 			       .keygen_busy = keygen,
 			       .hold_released_us = hold,
 			       .lag_us = o->lag_us};
-	l->destroys = l->login_refusals = 0;
+	l->destroys = l->login_refusals = l->logins = 0;
+	l->addressed_us = 0;
 }
 
 /* Did the spec say wait=? Then a retry, too, waits for an offer. */
@@ -192,6 +193,7 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 		life_unref(l);
 		return;
 	}
+	count_login(l, v);
 	switch (v) {
 	case PROBE_OK:
 		if (!s->host_key || !s->host_key[0]) {
@@ -267,6 +269,7 @@ static void do_fail_attempt(struct life *l, enum end_cause cause)
 
 	COPY(last, l->s.reason);
 	l->s.attempt_cause = cause;
+	count_attempt_failed(l, cause);
 	if (cause == END_SSH)
 		life_reason(l, "SSH verification timeout: %s", last);
 	else
@@ -292,6 +295,7 @@ static void do_end(struct life *l, enum end_cause cause)
 	};
 
 	CHECK(cause < END_COUNT);
+	count_end(l, cause);
 	if (cause == END_LOST) {
 		l->s.delete_us = l->o.absent_us[0]; /* billed until the first list without it */
 		event(l->e, l, NULL, "lost",

@@ -162,6 +162,7 @@ void life_state(struct life *l, enum session_state to, const char *reason, const
 	l->s.state_us = now;
 	if (state_terminal(to))
 		l->s.stopped_us = now;
+	count_state(l, from);
 	event(l->e, l, who, state_name(to), "%s", l->s.reason);
 	tell(l->e, CH_SESSION_STATE, &l->s, NULL);
 	tell(l->e, CH_STATUS, NULL, NULL);
@@ -368,6 +369,11 @@ const struct session *engine_last(const struct engine *e, const char *name, int6
 			return s;
 	}
 	return NULL;
+}
+
+bool engine_may(const struct caller *who, const struct session *s)
+{
+	return who->admin || who->uid == 0 || who->uid == s->owner_uid;
 }
 
 const char *engine_session_error(const struct engine *e, const struct session *s)

@@ -9,6 +9,7 @@
 
 #include "../core/error.h"
 #include "../core/inventory.h"
+#include "../core/metrics.h"
 #include "../core/policy.h"
 #include "../core/provider.h"
 #include "../core/session.h"
@@ -32,6 +33,9 @@ typedef void (*order_cb)(void *arg, int err, const struct error *why);
 /* Borrows world, policy and providers for its whole life. */
 struct engine *engine_new(struct world *w, const struct policy *p, struct provider **providers,
 			  size_t provider_count);
+/* Count in m, and tell it the gauges at every scrape; once, before engine_start. Borrowed until
+ * engine_free, after which metrics_text must not be called. Without it nothing is counted. */
+void engine_set_metrics(struct engine *e, struct metrics *m);
 /* One loaded row, before engine_start; a refusal says which row and why. */
 int engine_load(struct engine *e, const struct journal_op *row, struct error *why);
 void engine_start(struct engine *e);
@@ -85,6 +89,9 @@ static inline bool session_in_history(const struct session *s)
 {
 	return s->removed_us != 0;
 }
+/* May this caller see the session and give orders about it? The kernel asks the mount's permissions; a
+ * door without a kernel in front of it asks this. */
+bool engine_may(const struct caller *who, const struct session *s);
 /* The last failed command on this session ("" if none): time and sentence. */
 const char *engine_session_error(const struct engine *e, const struct session *s);
 /* A purchase that was refused at close, until the spec is written again; NULL if none. */

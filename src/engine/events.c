@@ -194,6 +194,11 @@ static struct alarm *alarm_find(struct engine *e, const char *what, const char *
 	return NULL;
 }
 
+bool alarm_stands(struct engine *e, const char *what, const char *subject)
+{
+	return alarm_find(e, what, subject) != NULL;
+}
+
 void engine_alarm(struct engine *e, const char *what, const char *subject, const char *text)
 {
 	struct alarm *a = alarm_find(e, what, subject);

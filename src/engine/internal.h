@@ -4,7 +4,7 @@
  *	buy.c      spec, plan, commit         ends.c     rmdir, verbs, extensions, hold
  *	drive.c    carries out what reconcile says       calls.c    providers' answers
  *	market.c   offers and lists           events.c   events, alarms, status
- *	receipt.c  receipts
+ *	receipt.c  receipts			 counts.c   metrics
  */
 #ifndef GPUFS_ENGINE_INTERNAL_H
 #define GPUFS_ENGINE_INTERNAL_H
@@ -44,8 +44,10 @@ struct life {
 	bool ordering;		 /* a purchase or extension waits for its record */
 	bool erasing; /* its row is being erased: nothing may write it again behind that */
 	bool driving, dead;
-	unsigned refs; /* answers that still have to come */
-	unsigned destroys, login_refusals;
+	unsigned refs;				   /* answers that still have to come */
+	unsigned destroys, login_refusals, logins; /* of this attempt */
+	int64_t addressed_us; /* monotonic: when its address became known; 0 = not seen */
+	bool end_counted;
 	int64_t next_us, next_put_us;
 	struct probe *probe;
 	struct error refusal; /* of a purchase at close */
@@ -63,6 +65,7 @@ struct source {
 	struct offer *offers;
 	size_t offer_count;
 	int64_t fetched_us, next_refresh_us, next_list_us, list_begun_us, changed_us;
+	int64_t offers_asked_us, list_asked_us; /* monotonic */
 	int64_t calls, errors, foreign;
 	unsigned failures;
 	const char *state;
@@ -97,6 +100,8 @@ struct engine {
 	bool started, stopping, draining;
 	order_cb all_gone;
 	void *all_gone_arg;
+	struct metrics *metrics; /* may be NULL */
+	struct metric_source metric_source;
 };
 
 /* ---- engine.c ---- */
@@ -174,7 +179,8 @@ void market_refresh(struct source *src);
 void market_list(struct source *src);
 void market_drive(struct engine *e, int64_t now_us);
 int64_t market_next_us(const struct engine *e);
-void source_note(struct source *src, const struct result *res, enum call_op op);
+/* asked_us: what count_call said; UNKNOWN: nothing was sent. */
+void source_note(struct source *src, const struct result *res, enum call_op op, int64_t asked_us);
 
 /* ---- events.c ---- */
 void event(struct engine *e, struct life *l, const struct caller *who, const char *what,
@@ -182,5 +188,19 @@ void event(struct engine *e, struct life *l, const struct caller *who, const cha
 void event_load(struct engine *e, const struct journal_op *row);
 void events_forget_old(struct engine *e); /* erase what engine_load found too old */
 void events_free(struct life *l);
+bool alarm_stands(struct engine *e, const char *what, const char *subject);
+
+/* ---- counts.c ---- */
+void count_bought(struct life *l);			   /* its order is durable */
+void count_state(struct life *l, enum session_state from); /* it changed just now */
+void count_end(struct life *l, enum end_cause cause);	   /* an end that nobody ordered */
+void count_attempt_failed(struct life *l, enum end_cause cause);
+void count_addressed(struct life *l);			/* its address is known */
+void count_login(struct life *l, enum probe_verdict v); /* before o.probe_ok is set */
+void count_destroy_failed(struct life *l);
+void count_orphan(struct source *src);
+void count_mismatch(struct source *src);		 /* once a list */
+int64_t count_call(struct source *src, enum call_op op); /* a call goes out: monotonic time */
+void count_answer(struct source *src, const struct result *res, enum call_op op, int64_t asked_us);
 
 #endif

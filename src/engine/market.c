@@ -30,12 +30,13 @@ static void source_state(struct source *src, const char *state, const char *reas
 }
 
 /* What every answer says about the provider's health. */
-void source_note(struct source *src, const struct result *res, enum call_op op)
+void source_note(struct source *src, const struct result *res, enum call_op op, int64_t asked_us)
 {
 	bool bad = res->verdict == UNSURE || res->verdict == LATER || res->verdict == KEY_DEAD;
 
 	if (src->e->stopping)
 		return;
+	count_answer(src, res, op, asked_us);
 	if (!bad) {
 		if (op == CALL_OFFERS || op == CALL_LIST)
 			source_state(src, "ok", "");
@@ -109,7 +110,7 @@ static void offers_done(void *arg, const struct result *res)
 	src->offers_busy = false;
 	if (e->stopping)
 		return;
-	source_note(src, res, CALL_OFFERS);
+	source_note(src, res, CALL_OFFERS, src->offers_asked_us);
 	if (res->verdict != SURE_YES) {
 		/* A stale list stays visible with its age. */
 		e->w->random(e->w->self, &chance, sizeof chance);
@@ -149,7 +150,7 @@ void market_refresh(struct source *src)
 		return;
 	}
 	src->offers_busy = true;
-	src->calls++;
+	src->offers_asked_us = count_call(src, CALL_OFFERS);
 	src->p->act(src->p, src->e->w, &call, offers_done, src);
 }
 
@@ -226,24 +227,45 @@ static void list_seen(struct life *l, const struct instance *in)
 	life_changed(l);
 }
 
-static void list_instances(struct source *src, const struct result *res)
+/* An orphan is counted when it is first seen, not with every list. */
+static void orphan_seen(struct source *src, const char *label)
+{
+	bool known = alarm_stands(src->e, "orphan", label);
+
+	engine_alarm(src->e, "orphan", label,
+		     "a machine that carries our mark belongs to no session we know of; it is not "
+		     "touched");
+	if (!known && alarm_stands(src->e, "orphan", label))
+		count_orphan(src);
+}
+
+/* True: one of them is not in our books. */
+static bool list_instances(struct source *src, const struct result *res)
 {
 	struct engine *e = src->e;
 	char session_id[40];
+	bool unknown = false;
 	int64_t attempt;
 
 	src->foreign = 0;
 	for (size_t i = 0; i < res->count; i++) {
 		const char *label = res->instances[i].label;
 
-		if (!label_verify(label, e->p->deployment, e->p->label_key, session_id, &attempt))
+		if (!label_verify(label, e->p->deployment, e->p->label_key, session_id, &attempt)) {
 			src->foreign++; /* never touched, only counted (rule 5) */
-		else if (!engine_by_id(e, session_id))
-			engine_alarm(
-				e, "orphan", label,
-				"a machine that carries our mark belongs to no session we know "
-				"of; it is not touched");
+		} else if (!engine_by_id(e, session_id)) {
+			orphan_seen(src, label);
+			unknown = true;
+		}
 	}
+	return unknown;
+}
+
+/* Absent although nobody sent it away. */
+static bool misses(const struct source *src, const struct life *l)
+{
+	return l->s.instance_state == I_EXISTS && !l->s.delete_us &&
+	       src->list_begun_us >= l->s.asked_us + src->p->lag_us;
 }
 
 static void list_done(void *arg, const struct result *res)
@@ -251,14 +273,15 @@ static void list_done(void *arg, const struct result *res)
 	struct source *src = arg;
 	struct engine *e = src->e;
 	int64_t now = engine_now(e);
+	bool odd = false;
 
 	src->list_busy = false;
 	if (e->stopping)
 		return;
-	source_note(src, res, CALL_LIST);
+	source_note(src, res, CALL_LIST, src->list_asked_us);
 	src->next_list_us = now + (in_transit(src, now) ? TRANSIT_LIST_US : e->p->reconcile_us);
 	if (res->verdict == SURE_YES)
-		list_instances(src, res);
+		odd = list_instances(src, res);
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
 		const struct instance *in = NULL;
@@ -273,11 +296,16 @@ static void list_done(void *arg, const struct result *res)
 			if (!strcmp(res->instances[k].label, l->s.label))
 				in = &res->instances[k];
 		/* An incomplete list may add knowledge and never removes any. */
-		if (in && in->status != INST_GONE)
+		if (in && in->status != INST_GONE) {
+			odd = odd || l->s.instance_state != I_EXISTS;
 			list_seen(l, in);
-		else if (res->complete && src->list_begun_us >= l->s.asked_us)
+		} else if (res->complete && src->list_begun_us >= l->s.asked_us) {
+			odd = odd || misses(src, l);
 			note_pair(l->o.absent_us, src->list_begun_us);
+		}
 	}
+	if (odd && res->complete)
+		count_mismatch(src);
 	engine_wake(e, 0);
 }
 
@@ -289,7 +317,7 @@ void market_list(struct source *src)
 		return;
 	src->list_busy = true;
 	src->list_begun_us = engine_now(src->e);
-	src->calls++;
+	src->list_asked_us = count_call(src, CALL_LIST);
 	src->p->act(src->p, src->e->w, &call, list_done, src);
 }
 

@@ -279,6 +279,12 @@ const char *mount_last_error(const struct mount *m, int64_t uid)
 	return m->last_error ? m->last_error : "";
 }
 
+void mount_metrics(struct mount *m, struct buf *out)
+{
+	(void)m;
+	buf_puts(out, "# TYPE gpufs_alarms gauge\ngpufs_alarms 0\n");
+}
+
 void mount_counters(const struct mount *m, struct buf *out)
 {
 	(void)m;
