@@ -353,6 +353,7 @@ static int start_rooms(struct daemon *d, int fuse_fd)
 	d->engine = engine_new(&d->world, &d->policy, d->providers, d->provider_count);
 	if (!d->engine)
 		return fail(&d->why, ERR_NO_MEMORY, "out of memory");
+	engine_set_metrics(d->engine, d->metrics);
 	err = store_load(d->store, load_row, d, &d->why);
 	if (!err && store_start(d->store, &d->loop) != 0)
 		err = fail(&d->why, ERR_NO_MEMORY, "the database's worker cannot be started");
@@ -366,9 +367,10 @@ static int start_rooms(struct daemon *d, int fuse_fd)
 			       .is_admin = mount_is_admin,
 			       .user_name = mount_user_name,
 			       .arg = d,
+			       .metrics = d->metrics,
 			       .gone = mount_gone};
 	d->mount = mount_new(&d->loop, d->engine, &m, &d->why);
-	return d->mount ? 0 : -err_errno(d->why.code);
+	return d->mount ? daemon_http_start(d) : -err_errno(d->why.code);
 }
 
 static void ignore_answer(void *arg, int err, const struct error *why)
@@ -414,6 +416,7 @@ static void close_handles(struct daemon *d)
 	uv_close((uv_handle_t *)&d->stop_timer, NULL);
 	uv_close((uv_handle_t *)&d->lag_timer, NULL);
 	uv_close((uv_handle_t *)&d->holder_poll, NULL);
+	uv_close((uv_handle_t *)&d->turn, NULL);
 	for (size_t i = 0; i < DAEMON_SIGNALS; i++)
 		uv_close((uv_handle_t *)&d->signals[i], NULL);
 	names_close(d->names);
@@ -442,6 +445,7 @@ static void free_rooms(struct daemon *d)
 		mount_free(d->mount);
 	if (d->engine)
 		engine_free(d->engine);
+	http_free(d->http);
 	if (d->local)
 		provider_local_free(d->local);
 #ifdef GPUFS_TEST
@@ -450,6 +454,7 @@ static void free_rooms(struct daemon *d)
 #endif
 	local_host_free(d->host);
 	names_free(d->names);
+	metrics_free(d->metrics); /* last: all of them count in it */
 }
 
 /* Answer who waits, write what is queued, unmount if nobody else will, and let go of everything. */
@@ -459,6 +464,7 @@ static int daemon_stop(struct daemon *d, int fuse_fd, const char *device)
 		mount_stop(d->mount);
 	if (d->engine)
 		engine_stop(d->engine);
+	http_stop(d->http);
 	if (d->store)
 		store_close(d->store, STORE_CLOSE_US);
 	d->store = NULL;
@@ -498,6 +504,7 @@ int daemon_run(void *arg, int fuse_fd, int holder_fd, const char *device)
 	d->world.self = d;
 	signal(SIGPIPE, SIG_IGN);
 	start_handles(d);
+	daemon_metrics_start(d);
 	d->names = names_new(&d->loop);
 	if (start_rooms(d, fuse_fd) != 0) {
 		if (!args->options->foreground) /* there the holder says it on the same stderr */

@@ -1,5 +1,5 @@
 /*
- * The daemon's own state, shared by daemon.c and daemon_reload.c only. Loop thread.
+ * The daemon's own state, shared by daemon.c, daemon_http.c, daemon_metrics.c and daemon_reload.c only. Loop thread.
  */
 #ifndef GPUFS_DAEMON_PARTS_H
 #define GPUFS_DAEMON_PARTS_H
@@ -8,6 +8,7 @@
 
 #include "../fs/mount.h"
 #include "daemon.h"
+#include "http/http.h"
 #include "names.h"
 
 #define DAEMON_SIGNALS	     3
@@ -30,12 +31,24 @@ struct daemon {
 	struct provider *local, *synthetic; /* the same, to be freed */
 	struct engine *engine;
 	struct mount *mount;
-	struct error why; /* of a start that is refused */
+	struct http *http; /* NULL: SERVER_PORT is 0 */
+	struct metrics *metrics;
+	struct metric_source metric_source;
+	uv_prepare_t turn;
+	uint64_t turn_ns, idle_ns; /* when this turn of the loop began, and the sleep until then */
+	int64_t turn_max_us;	   /* since the last scrape */
+	struct error why;	   /* of a start that is refused */
 	bool destroying, orphan, lag_alarm;
 	bool reloading, reload_again;
 };
 
 /* SIGHUP: settings that may change are read again, on a worker. */
 void daemon_reload(struct daemon *d);
+
+/* The HTTP door, unless it is switched off; d->why if it cannot be. */
+int daemon_http_start(struct daemon *d);
+
+/* metrics_new, and what the daemon itself tells it. */
+void daemon_metrics_start(struct daemon *d);
 
 #endif

@@ -109,6 +109,7 @@ void daemon_reload(struct daemon *d)
 		return;
 	}
 	names_admin_refresh(d->names);
+	http_reload(d->http);
 	r = calloc(1, sizeof(*r));
 	if (!r)
 		return;

@@ -21,6 +21,7 @@
 #include "core/check.h"
 #include "daemon.h"
 #include "holder.h"
+#include "http/http.h"
 
 #define STOP_LIMIT_MS	      10000 /* fuse.md 5.7: the daemon stops in seconds */
 #define STOP_DESTROY_LIMIT_MS 75000 /* --on-exit=destroy may take 60 s before that */
@@ -45,6 +46,8 @@ static int print_text(const char *what, struct buf *out)
 		return settings_example(out), 0;
 	if (!strcmp(what, "gpufs.conf.5"))
 		return settings_man(out), 0;
+	if (!strcmp(what, "openapi"))
+		return http_openapi(out), 0;
 	return mount_print(what, out) == 0 ? 0 : -ENOENT;
 }
 
@@ -63,8 +66,9 @@ static int answer(const struct options *o)
 		return -1;
 	else if (print_text(o->print, &out) != 0) {
 		fprintf(stderr,
-			"gpufs: --print=%s: choose README, schema.json, man, gpufs.conf or "
-			"gpufs.conf.5\n",
+			"gpufs: --print=%s: choose README, schema.json, man, gpufs.conf, "
+			"gpufs.conf.5 "
+			"or openapi\n",
 			o->print);
 		return 2;
 	}

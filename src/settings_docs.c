@@ -55,6 +55,25 @@ const struct setting settings_table[SET_COUNT] = {
 			       .doc = "4 to 8 of a-z and 0-9. Made once and kept in gpufs.key; a "
 				      "value that differs from the "
 				      "kept one stops the start."},
+	[SET_SERVER_HOST] = {"SERVER_HOST", STAR("SERVER_HOST"), "address", "", "127.0.0.1",
+			     RESTART,
+			     .doc = "The address on which HTTP answers, as a number. 0.0.0.0: on "
+				    "all of them."},
+	[SET_SERVER_PORT] =
+		{"SERVER_PORT", STAR("SERVER_PORT"), "number", "0..65535", "8080", RESTART,
+		 .doc = "The port of HTTP. 0: none. If it is taken, the mount works all the same, "
+			"alarms says so, and it is tried again."},
+	[SET_API_AUTH] =
+		{"API_AUTH", "", "word", "token|none", "token", RESTART,
+		 .doc = "token: each request under /api/v1 needs a token of API_TOKENS_FILE. none: "
+			"whoever can connect acts as API_UID."},
+	[SET_API_TOKENS_FILE] =
+		{"API_TOKENS_FILE", "", "path", "", "", RESTART,
+		 .doc = "A file of mode 0600 with lines TOKEN CONSUMER UID (a number or a name). "
+			"Its content is read again at SIGHUP. Without it the API answers 403."},
+	[SET_API_UID] = {"API_UID", "", "user", "", "none", RESTART,
+			 .doc = "With API_AUTH = none: the user, by number or name, as whom all "
+				"requests act."},
 	[SET_LOG_LEVEL] = {"LOG_LEVEL", STAR("LOG_LEVEL"), "word", "debug|info|warn|error", "info",
 			   LIVE, .doc = "What is logged at least. AUDIT lines always are."},
 	[SET_LOG_FORMAT] = {"LOG_FORMAT", STAR("LOG_FORMAT"), "word", "auto|text|json", "auto",

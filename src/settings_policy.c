@@ -7,6 +7,7 @@
  */
 #include "settings.h"
 
+#include <arpa/inet.h>
 #include <ctype.h>
 #include <string.h>
 
@@ -87,6 +88,13 @@ static const char *text_wants(const struct setting *row, const char *v)
 			       : NULL;
 	if (!strcmp(row->type, "name"))
 		return name_ok(v) ? NULL : "must be the name of a group, or none";
+	if (!strcmp(row->type, "user"))
+		return name_ok(v) ? NULL : "must be the name or number of a user, or none";
+	if (!strcmp(row->type, "address"))
+		return inet_pton(AF_INET, v, &(struct in_addr){0}) == 1 ||
+				       inet_pton(AF_INET6, v, &(struct in6_addr){0}) == 1
+			       ? NULL
+			       : "must be an IPv4 or IPv6 address in numbers, such as 127.0.0.1";
 	if (!strcmp(row->type, "names"))
 		return *v && strlen(v) < sizeof(((struct policy *)NULL)->protected_consumers)
 			       ? NULL
@@ -230,5 +238,9 @@ int settings_policy(const struct settings *s, struct policy *p, struct error *wh
 			    "could use it; lower the one or raise the other",
 			    s->origin[SET_DEFAULT_HOURS], s->value[SET_DEFAULT_HOURS],
 			    s->value[SET_HARD_MAX_HOURS]);
+	if (!strcmp(s->value[SET_API_AUTH], "none") && !strcmp(s->value[SET_API_UID], "none"))
+		return fail(why, ERR_INVALID,
+			    "%s: API_AUTH = none needs API_UID: the user as whom all requests act",
+			    s->origin[SET_API_AUTH]);
 	return 0;
 }

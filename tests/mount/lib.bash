@@ -11,6 +11,8 @@ common_setup() {
 	export T M DB
 	unset "${!GPUFS_@}" || true
 	GPUFS_BIN=${BIN_UNDER_TEST:?}
+	# No HTTP unless a test asks for it (http_lib.bash): tests run side by side, and 8080 is one port.
+	export GPUFS_SERVER_PORT=0
 }
 
 # The binary survives `unset GPUFS_*`: the daemon must not see names that are no settings.

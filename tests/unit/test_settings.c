@@ -270,7 +270,12 @@ static void test_refusals(void **state)
 		 "control bytes"},
 		/* settings of later stages do not exist yet, so naming them is an error */
 		{"vastai_api_key = x\n", "unknown setting"},
-		{"server_port = 8080\n", "unknown setting"},
+		{"server_port = 65536\n", "0..65535"},
+		{"server_host = localhost\n", "address in numbers"},
+		{"server_host = 1.2.3\n", "address in numbers"},
+		{"api_auth = off\n", "token|none"},
+		{"api_tokens_file = tokens\n", "absolute path"},
+		{"api_uid = a b\n", "name or number of a user"},
 		{"budget_monthly = 5\n", "unknown setting"},
 	};
 	struct fixture *f = *state;
@@ -354,6 +359,7 @@ static void test_every_setting_has_an_effect(void **state)
 		{"number", "3"},	  {"duration", "2m"},	{"USD", "0.75"},
 		{"yes/no", "no"},	  {"path", "/tmp/x/y"}, {"id", "abcd12"},
 		{"access", "owner:root"}, {"name", "staff"},	{"names", "a,b"},
+		{"address", "::1"},	  {"user", "12345"},
 	};
 
 	(void)state;
@@ -362,6 +368,7 @@ static void test_every_setting_has_an_effect(void **state)
 		const char *value = !strcmp(row->name, "DEFAULT_RETRY_SCOPE") ? "any"
 				    : !strcmp(row->name, "LOG_LEVEL")	      ? "warn"
 				    : !strcmp(row->name, "LOG_FORMAT")	      ? "json"
+				    : !strcmp(row->name, "API_AUTH")	      ? "token"
 									      : NULL;
 		char option[128], shown[128];
 		const char *const options[] = {option, NULL};
@@ -397,6 +404,7 @@ static void test_policy(void **state)
 				       "hold_grace=0",
 				       NULL};
 	const char *const crossed[] = {"default_hours=13", NULL};
+	const char *const nobody[] = {"api_auth=none", NULL};
 	struct settings s;
 	struct policy p;
 	struct error why = {0};
@@ -415,6 +423,10 @@ static void test_policy(void **state)
 	assert_int_equal(settings_read(&s, NULL, crossed, &why), 0);
 	assert_true(settings_policy(&s, &p, &why) < 0);
 	assert_non_null(strstr(why.text, "HARD_MAX_HOURS"));
+	settings_free(&s);
+	assert_int_equal(settings_read(&s, NULL, nobody, &why), 0);
+	assert_true(settings_policy(&s, &p, &why) < 0);
+	assert_non_null(strstr(why.text, "API_UID"));
 	settings_free(&s);
 }
 

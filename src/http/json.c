@@ -1,0 +1,324 @@
+/*
+ * JSON out: the predecessor's objects as tables of members (name, type, when left out, how it is
+ * written), which the OpenAPI document is printed from too. Integers have no fraction, other
+ * numbers are the shortest decimal, times are RFC 3339 in UTC; no double is involved. Loop thread.
+ * Tests: tests/unit/test_http_parse.c, tests/mount/http.bats.
+ */
+#include <string.h>
+
+#include "parts.h"
+
+/* ---- values ---- */
+
+static void put_escaped(struct buf *b, const char *s, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] == '<' || s[i] == '>' || s[i] == '&')
+			buf_printf(b, "\\u%04x", (unsigned)s[i]);
+		else
+			buf_putc(b, s[i]);
+	}
+}
+
+void put_json_text(struct buf *b, const char *s)
+{
+	BUF text = {0};
+
+	if (!strpbrk(s, "<>&")) {
+		buf_json(b, s, strlen(s));
+		return;
+	}
+	buf_json(&text, s, strlen(s));
+	if (text.failed)
+		b->failed = true;
+	else
+		put_escaped(b, text.data, text.len);
+}
+
+void put_json_int(struct buf *b, int64_t v)
+{
+	char digits[24];
+	size_t at = sizeof(digits);
+	uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v;
+
+	do {
+		digits[--at] = (char)('0' + u % 10);
+		u /= 10;
+	} while (u);
+	if (v < 0)
+		digits[--at] = '-';
+	buf_add(b, digits + at, sizeof(digits) - at);
+}
+
+void put_json_fixed(struct buf *b, int64_t v, int places)
+{
+	char digits[24];
+	uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v, scale = 1;
+	int used = places;
+
+	for (int i = 0; i < places; i++)
+		scale *= 10;
+	if (v < 0)
+		buf_putc(b, '-');
+	put_json_int(b, (int64_t)(u / scale));
+	u %= scale;
+	if (u == 0)
+		return;
+	for (int i = places; i-- > 0; u /= 10)
+		digits[i] = (char)('0' + u % 10);
+	while (digits[used - 1] == '0')
+		used--;
+	buf_putc(b, '.');
+	buf_add(b, digits, (size_t)used);
+}
+
+void put_json_time(struct buf *b, int64_t wall_us)
+{
+	buf_putc(b, '"');
+	if (wall_us > 0)
+		put_time(b, wall_us);
+	else
+		buf_puts(b, "0001-01-01T00:00:00Z");
+	buf_putc(b, '"');
+}
+
+void put_json_object(struct buf *b, const struct member *m, size_t n, const struct render *x)
+{
+	bool first = true;
+
+	buf_putc(b, '{');
+	for (size_t i = 0; i < n; i++) {
+		size_t before = b->len;
+
+		buf_puts(b, first ? "\"" : ",\"");
+		buf_puts(b, m[i].name);
+		buf_puts(b, "\":");
+		if (m[i].put(x, b)) {
+			first = false;
+		} else if (!b->failed) {
+			CHECK(m[i].optional);
+			b->len = before;
+			b->data[before] = '\0';
+		}
+	}
+	buf_putc(b, '}');
+}
+
+void clean(char out[REQUEST_ID_MAX + 1], const char *s)
+{
+	size_t n = strnlen(s, REQUEST_ID_MAX), at = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if ((unsigned char)s[i] >= 0x20 && s[i] != 0x7f && s[i] != '<' && s[i] != '>')
+			out[at++] = s[i];
+	out[at] = '\0';
+}
+
+static bool put_text(struct buf *b, const char *s)
+{
+	put_json_text(b, s);
+	return true;
+}
+
+static bool put_optional(struct buf *b, const char *s)
+{
+	if (s[0])
+		put_json_text(b, s);
+	return s[0] != '\0';
+}
+
+static bool put_count(struct buf *b, int64_t v)
+{
+	put_json_int(b, v == UNKNOWN ? 0 : v);
+	return true;
+}
+
+static bool put_number(struct buf *b, int64_t v, int places)
+{
+	put_json_fixed(b, v == UNKNOWN ? 0 : v, places);
+	return true;
+}
+
+static bool put_bool(struct buf *b, bool v)
+{
+	buf_puts(b, v ? "true" : "false");
+	return true;
+}
+
+static bool put_moment(struct buf *b, int64_t us)
+{
+	put_json_time(b, us);
+	return true;
+}
+
+/* ---- an offer ---- */
+
+#define OFFER(name, how)                                                \
+	static bool offer_##name(const struct render *x, struct buf *b) \
+	{                                                               \
+		const struct offer *o = x->thing;                       \
+                                                                        \
+		return how;                                             \
+	}
+OFFER(id, put_text(b, o->id))
+OFFER(provider, put_text(b, o->provider))
+OFFER(provider_id, put_text(b, o->provider_id))
+OFFER(gpu_type, put_text(b, o->gpu_type))
+OFFER(gpu_count, put_count(b, o->gpu_count))
+OFFER(vram_gb, put_count(b, o->vram_gb))
+OFFER(price, put_number(b, o->price_u6, 6))
+OFFER(location, put_text(b, o->location))
+OFFER(reliability, put_number(b, o->reliability_m, 3))
+OFFER(available, put_bool(b, o->available))
+OFFER(max_duration, put_count(b, o->max_duration_hours))
+OFFER(fetched, ((void)o, put_moment(b, x->fetched_us)))
+OFFER(confidence, put_number(b, o->confidence_m, 3))
+OFFER(cuda, o->cuda_m > 0 && put_number(b, o->cuda_m, 3))
+OFFER(machine, put_optional(b, o->machine_id))
+OFFER(interruptible, o->interruptible &&put_bool(b, true))
+OFFER(min_bid, o->min_bid_u6 > 0 && put_number(b, o->min_bid_u6, 6))
+
+const struct member offer_members[] = {
+	{"id", JT_TEXT, false, offer_id, "what a session's offer_id names"},
+	{"provider", JT_TEXT, false, offer_provider, "who rents it out"},
+	{"provider_id", JT_TEXT, false, offer_provider_id, "the provider's own id of it"},
+	{"gpu_type", JT_TEXT, false, offer_gpu_type, "model; CPU where there is no GPU"},
+	{"gpu_count", JT_INT, false, offer_gpu_count, "GPUs in the machine"},
+	{"vram_gb", JT_INT, false, offer_vram_gb, "memory of each GPU in GB"},
+	{"price_per_hour", JT_NUMBER, false, offer_price, "USD an hour"},
+	{"location", JT_TEXT, false, offer_location, "empty if it is not known"},
+	{"reliability", JT_NUMBER, false, offer_reliability, "0 to 1; 0 if it is not known"},
+	{"available", JT_BOOL, false, offer_available, "can be rented now"},
+	{"max_duration_hours", JT_INT, false, offer_max_duration, "0: no limit is known"},
+	{"fetched_at", JT_TIME, false, offer_fetched, "when the provider said so"},
+	{"availability_confidence", JT_NUMBER, false, offer_confidence, "0 to 1"},
+	{"cuda_version", JT_NUMBER, true, offer_cuda, "newest CUDA that its driver supports"},
+	{"machine_id", JT_TEXT, true, offer_machine, "the machine behind the offer"},
+	{"interruptible", JT_BOOL, true, offer_interruptible, "may be taken away"},
+	{"min_bid", JT_NUMBER, true, offer_min_bid, "of an interruptible one, USD an hour"},
+};
+const size_t offer_member_count = ARRAY_LEN(offer_members);
+
+/* ---- a session ---- */
+
+#define SESSION(name, how)                                                \
+	static bool session_##name(const struct render *x, struct buf *b) \
+	{                                                                 \
+		const struct session *s = x->thing;                       \
+                                                                          \
+		return how;                                               \
+	}
+
+/* Until the machine is ordered, the end is what it would be if that were now. */
+static int64_t ends_us(const struct session *s)
+{
+	return s->expires_us > 0 ? s->expires_us : s->created_us + s->hours * HOUR_US;
+}
+
+/* Extensions move the end only, and the predecessor's hours grow with them. */
+static int64_t hours_of(const struct session *s)
+{
+	if (s->expires_us <= 0 || s->bought_us <= 0)
+		return s->hours;
+	return (s->expires_us - s->bought_us + HOUR_US - 1) / HOUR_US;
+}
+
+static bool put_error(struct buf *b, const struct session *s)
+{
+	return s->state == S_FAILED && put_optional(b, s->reason);
+}
+
+static bool put_duration_text(struct buf *b, int64_t us)
+{
+	int64_t minutes = us / MINUTE_US;
+
+	if (us < 0)
+		return put_text(b, "expired");
+	buf_putc(b, '"');
+	if (minutes >= 60)
+		buf_printf(b, "%lldh ", (long long)(minutes / 60));
+	buf_printf(b, "%lldm\"", (long long)(minutes % 60));
+	return true;
+}
+
+SESSION(id, put_text(b, s->id))
+SESSION(consumer, put_text(b, s->consumer))
+SESSION(provider, put_text(b, s->provider))
+SESSION(gpu_type, put_text(b, s->gpu_type))
+SESSION(gpu_count, put_count(b, s->gpu_count))
+SESSION(status, put_text(b, state_name((enum session_state)s->state)))
+SESSION(error, put_error(b, s))
+SESSION(ssh_host, put_optional(b, s->ssh_host))
+SESSION(ssh_port, s->ssh_port > 0 && put_count(b, s->ssh_port))
+SESSION(ssh_user, put_optional(b, s->ssh_user))
+SESSION(launch_mode, ((void)s, x->created &&put_text(b, "ssh")))
+SESSION(workload, put_text(b, s->workload))
+SESSION(hours, put_count(b, hours_of(s)))
+SESSION(price, put_number(b, s->price_u6, 6))
+SESSION(created, put_moment(b, s->created_us))
+SESSION(expires, put_moment(b, ends_us(s)))
+SESSION(retries, s->attempt > 1 && put_count(b, s->attempt - 1))
+SESSION(failed_offers, s->failed_offers &&put_optional(b, s->failed_offers))
+SESSION(name, put_text(b, s->name))
+SESSION(offer, put_optional(b, s->offer_id))
+SESSION(instance, put_optional(b, s->instance_id))
+SESSION(reason, put_optional(b, s->reason))
+SESSION(stopped, s->stopped_us > 0 && put_moment(b, s->stopped_us))
+SESSION(cost, put_number(b, session_cost_u6(s, x->now_us), 6))
+SESSION(uptime, put_duration_text(b, x->now_us - s->running_us))
+SESSION(time_left, put_duration_text(b, s->expires_us - x->now_us))
+SESSION(ssh_known, put_bool(b, s->ssh_host[0] && s->ssh_port > 0))
+SESSION(note,
+	((void)s, put_text(b, "Full SSH diagnostics (GPU status, health checks) require "
+			      "client-side SSH access. The owner reads the private key at " API
+			      "/sessions/ID/key.")))
+
+#define COMMON_SSH                                                                           \
+	{"ssh_host", JT_TEXT, true, session_ssh_host, "address of the machine, once known"}, \
+		{"ssh_port", JT_INT, true, session_ssh_port, "port of its SSH server"},      \
+	{                                                                                    \
+		"ssh_user", JT_TEXT, true, session_ssh_user, "user to log in as"             \
+	}
+
+const struct member session_members[] = {
+	{"id", JT_TEXT, false, session_id, "UUID; also its directory in sessions/ if made here"},
+	{"consumer_id", JT_TEXT, false, session_consumer, "whose cost it is"},
+	{"provider", JT_TEXT, false, session_provider, "who rents the machine out"},
+	{"gpu_type", JT_TEXT, false, session_gpu_type, "model of its GPUs"},
+	{"gpu_count", JT_INT, false, session_gpu_count, "number of its GPUs"},
+	{"status", JT_TEXT, false, session_status,
+	 "pending, provisioning, running, stopping, stopped or failed"},
+	{"error", JT_TEXT, true, session_error, "of a failed session: why"},
+	COMMON_SSH,
+	{"launch_mode", JT_TEXT, true, session_launch_mode, "in the answer to a create: ssh"},
+	{"workload_type", JT_TEXT, false, session_workload, "as ordered"},
+	{"reservation_hours", JT_INT, false, session_hours, "as ordered, with extensions"},
+	{"price_per_hour", JT_NUMBER, false, session_price, "USD an hour"},
+	{"created_at", JT_TIME, false, session_created, "when the session was made"},
+	{"expires_at", JT_TIME, false, session_expires, "when it ends by itself"},
+	{"retry_count", JT_INT, true, session_retries, "attempts after the first"},
+	{"failed_offers", JT_TEXT, true, session_failed_offers, "offers given up, comma list"},
+	{"name", JT_TEXT, false, session_name, "its directory's name in sessions/"},
+	{"offer_id", JT_TEXT, true, session_offer, "the offer that was taken"},
+	{"provider_instance_id", JT_TEXT, true, session_instance, "the machine at the provider"},
+	{"reason", JT_TEXT, true, session_reason, "why it is in this state"},
+	{"stopped_at", JT_TIME, true, session_stopped, "when it ended"},
+	{"total_cost", JT_NUMBER, false, session_cost, "USD so far"},
+};
+const size_t session_member_count = ARRAY_LEN(session_members);
+
+const struct member diagnostics_members[] = {
+	{"session_id", JT_TEXT, false, session_id, "id of the session"},
+	{"status", JT_TEXT, false, session_status, "running"},
+	{"provider", JT_TEXT, false, session_provider, "who rents the machine out"},
+	{"gpu_type", JT_TEXT, false, session_gpu_type, "model of its GPUs"},
+	{"gpu_count", JT_INT, false, session_gpu_count, "number of its GPUs"},
+	COMMON_SSH,
+	{"created_at", JT_TIME, false, session_created, "when the session was made"},
+	{"expires_at", JT_TIME, false, session_expires, "when it ends by itself"},
+	{"uptime", JT_TEXT, false, session_uptime, "since it runs, such as 1h 30m"},
+	{"time_to_expiry", JT_TEXT, false, session_time_left, "such as 30m, or expired"},
+	{"ssh_available", JT_BOOL, false, session_ssh_known, "host and port are known"},
+	{"note", JT_TEXT, false, session_note, "how to find out more"},
+};
+const size_t diagnostics_member_count = ARRAY_LEN(diagnostics_members);
