@@ -446,13 +446,13 @@ static void free_rooms(struct daemon *d)
 	if (d->engine)
 		engine_free(d->engine);
 	http_free(d->http);
+	local_host_free(d->host); /* before the provider, whose calls it holds */
 	if (d->local)
 		provider_local_free(d->local);
 #ifdef GPUFS_TEST
 	if (d->synthetic)
 		provider_synthetic_free(d->synthetic);
 #endif
-	local_host_free(d->host);
 	names_free(d->names);
 	metrics_free(d->metrics); /* last: all of them count in it */
 }
