@@ -211,7 +211,7 @@ with_gpus() {
 	as "gpufs-t$$" mkdir "$M/sessions/x"
 	as "gpufs-t$$" sh -c 'echo "offer=local-cpu hours=1" > "$1"' sh "$M/sessions/x/spec"
 	run as "gpufs-t$$" timeout 60 cat "$M/sessions/x/wait/ready"
-	userdel "gpufs-t$$"
+	userdel --force "gpufs-t$$" # (its number may have been another user's, of whom a process is left)
 	[ "$status" -ne 0 ]
 	until_true 30 grep -qx failed "$M/sessions/x/state"
 	grep -q 'may not log in on this machine (shell /usr/sbin/nologin)' "$M/sessions/x/reason"
