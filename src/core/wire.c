@@ -1,0 +1,103 @@
+/*
+ * What every dialect's reading of a reply is made of: arrays that grow within a bound, and a verdict
+ * with a sentence that can be printed. Pure; any thread. Tests: tests/unit/test_wire.c.
+ */
+#include "wire.h"
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "check.h"
+
+unsigned provider_can(const struct provider *p)
+{
+	if (!p->dialect)
+		return p->can;
+	return p->dialect->bids ? WANT_ALL : WANT_ALL & ~(unsigned)WANT_BID;
+}
+
+bool says_gone(const struct result *res)
+{
+	if (res->verdict == SURE_NO)
+		return res->error == PE_GONE;
+	return res->verdict == SURE_YES &&
+	       (res->error == PE_GONE || (res->count && res->instances[0].status == INST_GONE));
+}
+
+void wire_result_init(struct wire_result *w)
+{
+	memset(w, 0, sizeof *w);
+	w->total = UNKNOWN;
+	w->r.verdict = LATER;
+	w->r.error = PE_UNKNOWN;
+	w->r.balance_u6 = w->r.retry_after_us = UNKNOWN;
+}
+
+void wire_result_free(struct wire_result *w)
+{
+	free(w->offers);
+	free(w->instances);
+	free(w->templates);
+	memset(w, 0, sizeof *w);
+}
+
+/* One zeroed row more in *rows, of which w has one array at most. */
+static void *add_row(struct wire_result *w, void **rows, size_t size)
+{
+	if (w->r.count == WIRE_ROWS_MAX) {
+		w->r.dropped++;
+		return NULL;
+	}
+	if (w->r.count == w->cap) {
+		size_t cap = w->cap ? 2 * w->cap : 16;
+		void *more = reallocarray(*rows, cap, size);
+
+		if (!more) {
+			w->r.dropped++;
+			return NULL;
+		}
+		*rows = more;
+		w->cap = cap;
+	}
+	return memset((char *)*rows + w->r.count++ * size, 0, size);
+}
+
+struct offer *wire_add_offer(struct wire_result *w)
+{
+	void *rows = w->offers;
+	struct offer *o = add_row(w, &rows, sizeof *o);
+
+	w->r.offers = w->offers = rows;
+	return o;
+}
+
+struct instance *wire_add_instance(struct wire_result *w)
+{
+	void *rows = w->instances;
+	struct instance *in = add_row(w, &rows, sizeof *in);
+
+	w->r.instances = w->instances = rows;
+	return in;
+}
+
+struct template_info *wire_add_template(struct wire_result *w)
+{
+	void *rows = w->templates;
+	struct template_info *t = add_row(w, &rows, sizeof *t);
+
+	w->r.templates = w->templates = rows;
+	return t;
+}
+
+void wire_say(struct wire_result *w, enum verdict v, enum provider_error e, const char *fmt, ...)
+{
+	char text[sizeof w->r.text];
+	va_list ap;
+
+	w->r.verdict = v;
+	w->r.error = e;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	printable_text(w->r.text, sizeof w->r.text, text);
+}

@@ -1,0 +1,106 @@
+/* What every dialect's reading is made of: bounded rows, printable sentences, prices for a shape. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "../../src/core/check.h"
+#include "../../src/core/wire.h"
+
+#include <cmocka.h>
+
+static void rows_are_bounded(void **state)
+{
+	struct wire_result w;
+
+	(void)state;
+	wire_result_init(&w);
+	for (int i = 0; i < WIRE_ROWS_MAX; i++) {
+		struct instance *in = wire_add_instance(&w);
+
+		assert_non_null(in);
+		assert_int_equal(in->ssh_port, 0);
+		in->ssh_port = i;
+	}
+	assert_null(wire_add_instance(&w));
+	assert_int_equal(w.r.count, WIRE_ROWS_MAX);
+	assert_int_equal(w.r.dropped, 1);
+	assert_int_equal(w.r.instances[777].ssh_port, 777);
+	wire_result_free(&w);
+	assert_null(w.r.instances);
+	wire_result_init(&w);
+	assert_non_null(wire_add_offer(&w));
+	assert_ptr_equal(w.r.offers, w.offers);
+	wire_result_free(&w);
+	wire_result_init(&w);
+	assert_non_null(wire_add_template(&w));
+	assert_int_equal(w.r.verdict, LATER);
+	assert_int_equal(w.r.balance_u6, UNKNOWN);
+	wire_result_free(&w);
+}
+
+static void words_of_others_become_one_line(void **state)
+{
+	static const struct {
+		const char *in, *out;
+	} rows[] = {
+		{"", ""},
+		{"  \n ", ""},
+		{" pulled \n", "pulled"},
+		{"a\nb\r\nc", "a b  c"},
+		{"\033[2J\a", "?[2J?"},
+		{"gr\xc3\xbc\xc3\x9f", "gr\xc3\xbc\xc3\x9f"},
+		{"\xff"
+		 "a\xc3",
+		 "?a?"},
+		{"\xed\xa0\x80x", "???x"},
+		{"\xf0\x9f\x98\x80!", "\xf0\x9f\x98\x80!"},
+	};
+	struct wire_result w;
+	char out[64], four[4];
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		printable_text(out, sizeof out, rows[i].in);
+		assert_string_equal(out, rows[i].out);
+	}
+	printable_text(four, sizeof four, "ab\xc3\xbc"); /* never half a character */
+	assert_string_equal(four, "ab");
+	printable_text(four, sizeof four, "a  b");
+	assert_string_equal(four, "a");
+	wire_result_init(&w);
+	wire_say(&w, SURE_NO, PE_MONEY, "no credit: %s", "pay\nup\x1b");
+	assert_string_equal(w.r.text, "no credit: pay up?");
+	assert_int_equal(w.r.error, PE_MONEY);
+	wire_result_free(&w);
+}
+
+static void a_disk_has_a_price(void **state)
+{
+	struct offer o = {
+		.price_u6 = 400000, .disk_gb = 50, .disk_rate_u9 = 208334, .disk_max_gb = 200};
+
+	(void)state;
+	assert_int_equal(offer_price(&o, UNKNOWN), 400000);
+	assert_int_equal(offer_price(&o, 50), 400000);
+	assert_int_equal(offer_price(&o, 60), 402084); /* 2083.34 more, rounded up */
+	assert_int_equal(offer_price(&o, 40), 397917); /* 2083.34 less, rounded up */
+	assert_int_equal(offer_price(&o, 200), 431251);
+	assert_int_equal(offer_price(&o, 201), UNKNOWN);
+	o.disk_max_gb = UNKNOWN;
+	assert_true(offer_price(&o, 1000000) > 0);
+	o.disk_rate_u9 = 0;
+	assert_int_equal(offer_price(&o, 201), 400000);
+}
+
+int main(void)
+{
+	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(rows_are_bounded),
+		cmocka_unit_test(words_of_others_become_one_line),
+		cmocka_unit_test(a_disk_has_a_price),
+	};
+
+	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);
+}
