@@ -13,6 +13,19 @@
 #include "check.h"
 #include "text_parts.h"
 
+/* realloc would leave the old copy in freed memory. NULL: nothing has changed. */
+static char *grow_secret(const struct buf *b, size_t cap)
+{
+	char *data = malloc(cap);
+
+	if (!data || !b->data)
+		return data;
+	memcpy(data, b->data, b->len + 1);
+	explicit_bzero(b->data, b->cap);
+	free(b->data);
+	return data;
+}
+
 /* Room for n more bytes and the NUL. */
 static bool buf_room(struct buf *b, size_t n)
 {
@@ -31,7 +44,7 @@ static bool buf_room(struct buf *b, size_t n)
 	cap = b->cap < 64 ? 64 : b->cap * 2;
 	if (cap < want)
 		cap = want;
-	data = realloc(b->data, cap);
+	data = b->secret ? grow_secret(b, cap) : realloc(b->data, cap);
 	if (!data) {
 		b->failed = true;
 		return false;
@@ -159,6 +172,8 @@ void buf_escape(struct buf *b, const char *s, size_t n)
 
 void buf_reset(struct buf *b)
 {
+	if (b->secret && b->data)
+		explicit_bzero(b->data, b->cap);
 	b->len = 0;
 	b->failed = false;
 	if (b->data)
@@ -167,6 +182,8 @@ void buf_reset(struct buf *b)
 
 void buf_free(struct buf *b)
 {
+	if (b->secret && b->data)
+		explicit_bzero(b->data, b->cap);
 	free(b->data);
 	b->data = NULL;
 	b->len = b->cap = 0;

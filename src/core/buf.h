@@ -17,6 +17,7 @@ struct buf {
 	size_t len, cap;
 	size_t max;  /* ceiling in bytes; 0 means BUF_MAX_DEFAULT */
 	bool failed; /* something did not fit, or memory was out: the content is not whole */
+	bool secret; /* set before the first byte: no copy is left behind in freed memory */
 };
 
 /* A borrowed piece of text, not NUL-terminated. Never outlives what it points into. */
@@ -35,7 +36,7 @@ void buf_json(struct buf *b, const char *s, size_t n);
 void buf_shell(struct buf *b, const char *s);
 /* One line for people: control bytes and invalid UTF-8 as \xNN, so nothing can forge a line. */
 void buf_escape(struct buf *b, const char *s, size_t n);
-void buf_reset(struct buf *b); /* empty, keeps the memory */
+void buf_reset(struct buf *b); /* empty, keeps the memory (of a secret one: wiped) */
 void buf_free(struct buf *b);
 /* The content as malloc'd text (caller frees), leaving the buffer empty; NULL if it failed. */
 char *buf_take(struct buf *b);
