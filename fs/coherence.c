@@ -202,6 +202,7 @@ static bool is_stamped(const struct ctx *x)
 	case OBJ_RESULT:
 	case OBJ_READER:
 	case OBJ_LAST:
+	case OBJ_PORT:
 	case OBJ_COUNT:
 		return false;
 	}

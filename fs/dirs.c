@@ -262,13 +262,16 @@ static void listing_objects(struct listing *l, const struct ctx *dir, off_t off)
 		return;
 	while (object_classes[class].next(dir, after, &serial, name)) {
 		off_t cookie = COOKIE_OBJECTS + (off_t)serial;
-		bool link = object_classes[class].link != NULL;
+		const struct row *link = object_classes[class].link;
 		struct ctx child = *dir;
 
 		after = serial;
 		if (!l->plus || link) {
 			if (!listing_put_bare(l, name, node_id(class, serial, 0),
-					      link ? S_IFLNK : S_IFDIR, cookie))
+					      !link		     ? S_IFDIR
+					      : link->type == V_LINK ? S_IFLNK
+								     : S_IFREG,
+					      cookie))
 				return;
 		} else if (ctx_set_object(&child, class, serial) &&
 			   !listing_put_node(l, name, &child, cookie)) {

@@ -107,8 +107,8 @@ int show_readme(const struct ctx *x, struct buf *out)
 /* ---- schema.json ---- */
 
 /* Kinds of objects in the order of documents. OBJ_READER is left out: its rows are the root's. */
-static const enum object documented[] = {OBJ_ROOT,    OBJ_OFFER,   OBJ_QUERY, OBJ_RESULT,
-					 OBJ_SESSION, OBJ_HISTORY, OBJ_LAST,  OBJ_PROVIDER};
+static const enum object documented[] = {OBJ_ROOT, OBJ_OFFER,	OBJ_QUERY, OBJ_RESULT,	OBJ_SESSION,
+					 OBJ_PORT, OBJ_HISTORY, OBJ_LAST,  OBJ_PROVIDER};
 #define DOCUMENTED (sizeof(documented) / sizeof(documented[0]))
 
 /* Permission bits of an object's own directory as it is made; a session's owner may change them. */
@@ -145,7 +145,8 @@ static void schema_put_class(struct buf *out, enum object class)
 	const struct object_class *c = &object_classes[class];
 
 	if (c->link)
-		schema_put(out, c->pattern, "", object_mode(class), "link", NULL, c->link->doc);
+		schema_put(out, c->pattern, "", object_mode(class), type_name(c->link), NULL,
+			   c->link->doc);
 	else if (*c->pattern)
 		schema_put(out, c->pattern, "", object_mode(class), "directory", NULL, c->doc);
 	for (const struct row *r = c->rows; r->path; r++)

@@ -212,6 +212,10 @@ void node_path(const struct ctx *x, const char *name, struct buf *out)
 	case OBJ_LAST:
 		buf_printf(out, "/history/last/%s", x->session ? x->session->name : "");
 		break;
+	case OBJ_PORT:
+		buf_printf(out, "/sessions/%s/ports/%d", x->session ? x->session->name : "",
+			   (int)(x->serial & UINT16_MAX));
+		break;
 	case OBJ_PROVIDER:
 		if (x->provider >= 0 && engine_provider_view(x->e, (size_t)x->provider, &v))
 			buf_printf(out, "/providers/%s", v.name);

@@ -307,7 +307,7 @@ static bool result_next(const struct ctx *x, uint64_t after, uint64_t *serial, c
 	const struct offer *o = result_offer(x, x->query, rank, &count);
 
 	if (after == 0)
-		engine_looked_at_market(x->e);
+		query_node_asked(x->query, x->e);
 	if (!o || rank >= (1 << RESULT_RANK_BITS))
 		return false;
 	result_put_name(name, rank, count, o);
@@ -375,4 +375,6 @@ const struct object_class object_classes[OBJ_COUNT] = {
 	[OBJ_READER] = {"", root_rows, none_find, none_next, reader_resolve, root_attr},
 	[OBJ_LAST] = {"history/last/NAME", no_rows, last_find, last_next, history_resolve,
 		      history_attr, .link = &last_link, .doc = "the newest life of a name"},
+	[OBJ_PORT] = {"sessions/NAME/ports/N", no_rows, port_find, port_next, port_resolve,
+		      session_attr, .link = &port_file, .doc = "where a port is reached"},
 };

@@ -78,9 +78,32 @@ int session_show_offer(const struct ctx *x, struct buf *out);
 int session_show_ssh_host(const struct ctx *x, struct buf *out);
 int session_show_ssh_port(const struct ctx *x, struct buf *out);
 int session_show_ssh_user(const struct ctx *x, struct buf *out);
+int session_show_provider_cost(const struct ctx *x, struct buf *out);
+int session_show_provider_log(const struct ctx *x, struct buf *out);
 int session_show_error(const struct ctx *x, struct buf *out);
 int session_show_log(const struct ctx *x, struct buf *out);
 int session_show_events(const struct ctx *x, struct buf *out);
+
+/* What both tables end with, in this order: rows that came later than the first ones. */
+#define SESSION_LATER_ROWS                                                                       \
+	UNIT_ROW("provider_cost", 0440, ROW_INFO, C_PLAIN, V_MONEY, "USD",                       \
+		 session_show_provider_cost, "what the provider itself reports, where it does"), \
+		{.path = "ports",                                                                \
+		 .mode = 0550,                                                                   \
+		 .flags = ROW_DIR,                                                               \
+		 .children = OBJ_PORT,                                                           \
+		 .doc = "where the machine's ports are reached, one file a port of the spec's "  \
+			"ports="},                                                               \
+		READ_ROW("provider.log", 0440, 0, C_DERIVED, V_TEXT, session_show_provider_log,  \
+			 "the provider's own words while the machine boots, when it gives any; " \
+			 "from this start of gpufs on")
+
+/* ---- ports ---- */
+#define PORT_BITS 16
+bool port_find(const struct ctx *x, const char *name, uint64_t *serial);
+bool port_next(const struct ctx *x, uint64_t after, uint64_t *serial, char name[256]);
+bool port_resolve(struct ctx *x);
+extern const struct row port_file;
 
 /* May x->who see this session in `list`: what the kernel would say of its directory (r-x), as far
  * as uid and primary gid tell. */
@@ -123,6 +146,8 @@ struct offer_index *offer_index_new_masked(uint64_t mask);
 size_t query_node_matches(struct query_table *t, struct query_node *q, const struct inventory *inv,
 			  const uint32_t **indexes);
 unsigned query_node_depth(const struct query_node *q); /* 1: directly below search/ */
+/* Somebody looks at its results: what all its levels ask for together is kept current. */
+void query_node_asked(const struct query_node *q, struct engine *e);
 const char *query_node_name(const struct query_node *q);
 void query_node_why(struct query_table *t, struct query_node *q, const struct inventory *inv,
 		    struct buf *out);

@@ -63,5 +63,8 @@ const struct row history_rows[] = {
 	 .type = V_TEXT,
 	 .wait = wait_gone,
 	 .doc = "waits until the machine is proven gone, and reads as the receipt"},
-	SESSION_VALUES(ENDED_ROW){.path = NULL},
+	SESSION_VALUES(ENDED_ROW)
+	/* The values end with a comma. */
+	SESSION_LATER_ROWS,
+	{.path = NULL},
 };

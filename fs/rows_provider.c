@@ -22,6 +22,14 @@ static int64_t whole_seconds(int64_t us)
 	return us < 0 ? UNKNOWN : us / SECOND_US;
 }
 
+/* An account may be overdrawn: that is no unknown. */
+static int put_balance(struct buf *out, int64_t u6)
+{
+	if (u6 < UNKNOWN)
+		buf_putc(out, '-');
+	return put_money_line(out, u6 < UNKNOWN ? -u6 : u6);
+}
+
 SHOW(state, put_line(out, v.state))
 SHOW(reason, put_line(out, v.reason))
 SHOW(offers, put_int_line(out, v.offers))
@@ -29,15 +37,10 @@ SHOW(list_age, put_int_line(out, whole_seconds(v.list_age_us)))
 SHOW(list_complete, put_int_line(out, v.list_complete))
 SHOW(calls, put_int_line(out, v.calls))
 SHOW(errors, put_int_line(out, v.errors))
+SHOW(dropped, put_int_line(out, v.dropped))
 SHOW(foreign, put_int_line(out, v.foreign))
 SHOW(enabled, put_int_line(out, v.enabled))
-
-/* What an account still holds: a provider of this stage has no account, so it stays unknown. */
-static int show_balance(const struct ctx *x, struct buf *out)
-{
-	(void)x;
-	return put_money_line(out, UNKNOWN);
-}
+SHOW(balance, put_balance(out, v.balance_u6))
 
 static void store_enabled(const struct ctx *x, struct str text, order_cb cb, void *arg)
 {
@@ -56,6 +59,8 @@ const struct row provider_rows[] = {
 	VALUE(balance, V_MONEY, "USD", "what the account holds, where the provider says it"),
 	VALUE(calls, V_INT, NULL, "calls made since the start"),
 	VALUE(errors, V_INT, NULL, "calls that failed since the start"),
+	VALUE(dropped, V_INT, NULL,
+	      "rows of its market that were malformed or absurd, since the start"),
 	VALUE(foreign, V_INT, NULL, "machines there without our mark; they are never touched"),
 	{.path = "enabled",
 	 .mode = 0664,

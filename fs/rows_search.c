@@ -21,7 +21,7 @@ static struct results results_of(const struct ctx *x)
 {
 	struct results r = {.inv = engine_inventory(x->e)};
 
-	engine_looked_at_market(x->e);
+	query_node_asked(x->query, x->e);
 	r.count = query_node_matches(mount_queries(x->m), x->query, r.inv, &r.indexes);
 	return r;
 }
@@ -40,7 +40,7 @@ static int show_cached(const struct ctx *x, struct buf *out,
 	const struct buf *kept = inv ? mount_cached(x->m, id, inv->generation) : NULL;
 
 	if (kept) {
-		engine_looked_at_market(x->e);
+		query_node_asked(x->query, x->e);
 		buf_add(out, kept->data, kept->len);
 		return 0;
 	}
@@ -195,7 +195,7 @@ static int show_best(const struct ctx *x, struct buf *out)
 
 static int show_why(const struct ctx *x, struct buf *out)
 {
-	engine_looked_at_market(x->e);
+	query_node_asked(x->query, x->e);
 	if (engine_inventory(x->e))
 		query_node_why(mount_queries(x->m), x->query, engine_inventory(x->e), out);
 	return 0;

@@ -99,6 +99,19 @@ int session_show_events(const struct ctx *x, struct buf *out)
 	return 0;
 }
 
+int session_show_provider_log(const struct ctx *x, struct buf *out)
+{
+	engine_provider_log(x->e, x->session, out);
+	return 0;
+}
+
+/* No provider reports it yet: unknown, which is not zero. */
+int session_show_provider_cost(const struct ctx *x, struct buf *out)
+{
+	(void)x;
+	return put_money_line(out, UNKNOWN);
+}
+
 static int show_spec(const struct ctx *x, struct buf *out)
 {
 	if (x->session->spec)
@@ -308,5 +321,6 @@ const struct row session_rows[] = {
 	 .cache = C_STREAM,
 	 .type = V_JSON,
 	 .doc = "this session's events from the open on, one JSON object a line"},
+	SESSION_LATER_ROWS,
 	{.path = NULL},
 };

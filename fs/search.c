@@ -253,6 +253,25 @@ unsigned query_node_depth(const struct query_node *q)
 	return q->depth;
 }
 
+void query_node_asked(const struct query_node *q, struct engine *e)
+{
+	struct query whole = {0};
+
+	for (; q; q = q->parent) {
+		const struct query *own = &q->own;
+
+		for (size_t k = 0; k < Q_KEY_COUNT; k++) { /* the inner level is the narrower one */
+			if (whole.set & UINT32_C(1) << k || !(own->set & UINT32_C(1) << k))
+				continue;
+			COPY(whole.text[k], own->text[k]);
+			whole.num[k] = own->num[k];
+			whole.gpu_exact = k == Q_GPU ? own->gpu_exact : whole.gpu_exact;
+		}
+		whole.set |= own->set;
+	}
+	engine_asked_for(e, &whole);
+}
+
 const char *query_node_name(const struct query_node *q)
 {
 	return q->text;
@@ -262,10 +281,14 @@ const char *query_node_name(const struct query_node *q)
 
 static bool node_match(const struct query_node *q, const struct offer *o)
 {
-	for (; q; q = q->parent)
-		if (!query_match(&q->own, o))
+	bool said = false; /* on some level, whether it may be interruptible */
+
+	for (; q; q = q->parent) {
+		if (!query_match_said(&q->own, o))
 			return false;
-	return true;
+		said = said || q->own.set & UINT32_C(1) << Q_INTERRUPTIBLE;
+	}
+	return said || !o->interruptible;
 }
 
 static void matches_limit(struct query_table *t, const struct query_node *keep)

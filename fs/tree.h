@@ -29,6 +29,7 @@ enum object {
 	OBJ_RESULT,   /* search/QUERY/NNN.OFFER link; serial: query serial << 20 | rank (from 1) */
 	OBJ_READER,   /* a per-reader row of the root; serial: uid; field: the root's row */
 	OBJ_LAST,     /* history/last/NAME link; serial: session.serial that it leads to */
+	OBJ_PORT,     /* sessions/NAME/ports/N file; serial: session.serial << 16 | N */
 	OBJ_COUNT
 };
 
@@ -116,7 +117,8 @@ struct object_class {
 	 * this order: rows, `listed`, `by_lookup`. OBJ_QUERY: OBJ_RESULT (listed), OBJ_QUERY (by
 	 * look-up). */
 	enum object listed, by_lookup;
-	/* Not NULL: these objects are symbolic links (field 0), and link->show gives the target. */
+	/* Not NULL: these objects are no directories. Field 0 is this row: a symbolic link, whose show
+	 * gives the target, or a file. */
 	const struct row *link;
 	const char *doc; /* what one of them is, for documents */
 };

@@ -121,6 +121,7 @@ static void to_instance(const struct local_state *s, const struct host_instance 
 	out->ssh_port = h->port;
 	COPY(out->host_key, h->host_key);
 	out->price_u6 = s->price_u6;
+	out->rate_u6 = UNKNOWN;
 }
 
 /* The word people use: "NVIDIA GeForce RTX 4090" is an RTX 4090. */
@@ -132,22 +133,6 @@ static void gpu_model(const char *name, char out[64])
 		if (strncmp(name, brands[i], strlen(brands[i])) == 0)
 			name += strlen(brands[i]);
 	copy_text(out, 64, name[0] ? name : "unknown GPU");
-}
-
-/* What is printed on the box: drivers show up to 1/16 less (ECC), so 23028 MB are 24 GB, and 15360 MB
- * are 16. Between the sizes that exist, the next one if it is at most 7.5 % away; else rounded. */
-static int64_t nominal_gb(int64_t mb)
-{
-	static const int64_t sizes[] = {1,  2,	3,  4,	5,  6,	8,  10,	 11,  12,  16,	20,  24, 32,
-					40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288};
-	int64_t rounded = (mb + 512) / 1024;
-
-	if (mb <= 0)
-		return 0;
-	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
-		if (sizes[i] >= rounded)
-			return (sizes[i] * 1024 - mb) * 1000 <= 75 * mb ? sizes[i] : rounded;
-	return rounded;
 }
 
 static void offer_base(const struct local_state *s, struct offer *o)
@@ -201,7 +186,7 @@ static void gpu_offer(const struct local_state *s, const struct host_result *lis
 	snprintf(o->provider_id, sizeof(o->provider_id), "gpu%s", device);
 	gpu_model(g->name, o->gpu_type);
 	o->gpu_count = 1;
-	o->vram_gb = nominal_gb(g->memory_mb);
+	o->vram_gb = vram_nominal_gb(g->memory_mb);
 	o->available = !device_in_use(list, device);
 }
 
@@ -447,10 +432,13 @@ static void local_act(struct provider *p, struct world *w, const struct call *ca
 	case CALL_DESTROY:
 		host_ask(op, HOST_KILL, on_killed);
 		return;
+	case CALL_ATTACH:
+	case CALL_ACCOUNT:
+	case CALL_TEMPLATES:
 	case CALL_OP_COUNT:
 		break;
 	}
-	op_refuse(op, SURE_NO, PE_INVALID, "no such call");
+	op_refuse(op, SURE_NO, PE_INVALID, "this machine has no such call");
 }
 
 /* The host's name, of letters, digits, '.' and '-' only. */

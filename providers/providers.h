@@ -12,8 +12,14 @@ struct provider *provider_local_new(int64_t price_u6, int64_t max_sessions);
  * would come here. */
 void provider_local_free(struct provider *p);
 
-/* Test builds: `count` offers that follow from the seed, and that nobody can buy. */
-struct provider *provider_synthetic_new(uint64_t seed, size_t count);
+/* Vast.ai (wire page vastai.md), a dialect. Copies the account, except for the key's bytes, which must
+ * outlive it. NULL when memory is out. */
+struct provider *provider_vastai_new(const struct account *account);
+void provider_vastai_free(struct provider *p);
+
+/* Test builds: `count` offers that follow from the seed, and that nobody can buy; the first `bids` of
+ * them are there a second time, interruptible, at half the price. */
+struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids);
 void provider_synthetic_free(struct provider *p);
 
 #endif

@@ -8,6 +8,7 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "../src/core/check.h"
 #include "providers.h"
@@ -64,8 +65,8 @@ static void make_offer(uint64_t *r, size_t i, struct offer *o)
 	o->gpu_count = (int64_t)1 << below(r, 4);
 	o->vram_gb = card->vram_gb;
 	o->price_u6 = o->gpu_count * card->price_u6 * (60 + below(r, 90)) / 100;
-	o->interruptible = below(r, 5) == 0;
-	o->min_bid_u6 = o->interruptible ? o->price_u6 / 2 : UNKNOWN;
+	o->ports_max = UNKNOWN;
+	o->min_bid_u6 = below(r, 5) == 0 ? o->price_u6 / 2 : UNKNOWN;
 	o->reliability_m = below(r, 10) == 0 ? UNKNOWN : 850 + below(r, 151);
 	o->confidence_m = 500 + below(r, 501);
 	o->max_duration_hours = below(r, 3) == 0 ? UNKNOWN : 1 + below(r, 2000);
@@ -99,6 +100,9 @@ static void synthetic_act(struct provider *p, struct world *w, const struct call
 		res.count = 1;
 		__attribute__((fallthrough));
 	case CALL_DESTROY:
+	case CALL_ATTACH:
+	case CALL_ACCOUNT:
+	case CALL_TEMPLATES:
 	case CALL_OP_COUNT:
 		res.error = PE_GONE;
 		COPY(res.text, "nothing was ever made here");
@@ -108,15 +112,28 @@ static void synthetic_act(struct provider *p, struct world *w, const struct call
 	cb(arg, &res);
 }
 
-struct provider *provider_synthetic_new(uint64_t seed, size_t count)
+static void make_bid(const struct offer *demand, struct offer *o)
+{
+	size_t n = strlen(demand->id);
+
+	*o = *demand;
+	copy_text(o->id + n, sizeof(o->id) - n, "-bid");
+	o->interruptible = true;
+	o->price_u6 = o->min_bid_u6 = demand->price_u6 / 2;
+}
+
+struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids)
 {
 	struct synthetic *s = xcalloc(1, sizeof(*s));
 	uint64_t state = seed;
 
-	s->offers = xcalloc(count, sizeof(*s->offers));
-	s->count = count;
+	bids = bids < count ? bids : count;
+	s->offers = xcalloc(count + bids, sizeof(*s->offers));
+	s->count = count + bids;
 	for (size_t i = 0; i < count; i++)
 		make_offer(&state, i, &s->offers[i]);
+	for (size_t i = 0; i < bids; i++)
+		make_bid(&s->offers[i], &s->offers[count + i]);
 	s->p = (struct provider){.name = "synthetic",
 				 .doc = "offers made from a seed, for measuring; never sold",
 				 .lag_us = 0,

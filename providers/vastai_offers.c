@@ -176,7 +176,7 @@ static void read_quality(const json_t *row, struct offer *o)
 		o->reliability_m = v < 0 ? 0 : v > 1000 ? 1000 : v;
 	o->cuda_m = UNKNOWN;
 	wire_scaled(row, "cuda_max_good", 1000, 1, CUDA_MAX_M, &o->cuda_m);
-	o->ports_max = UNKNOWN; /* 0: SSH by proxy only (4.2) */
+	o->ports_max = UNKNOWN; /* 0: SSH by proxy only (4.5) */
 	wire_int(row, "direct_port_count", 0, UINT16_MAX, &o->ports_max);
 	o->max_duration_hours = UNKNOWN;
 	if (wire_scaled(row, "duration", 1, INT64_MIN, DURATION_MAX_S, &v))

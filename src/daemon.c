@@ -1,6 +1,6 @@
 /*
- * The daemon: fills struct world from src/io/, loads the journal into the engine, opens the mount,
- * runs the loop, and stops in the reverse order. Nothing here decides anything about sessions.
+ * The daemon: wires the rooms together, loads the journal into the engine, opens the mount, runs the
+ * loop, and stops in the reverse order. Nothing here decides anything about sessions.
  *
  * It must never touch a path below the mount point while it serves: the loop would wait for itself,
  * and not even SIGKILL would end that (fuse.md, 6). So "is the mount alive" is the holder's
@@ -17,7 +17,6 @@
 #include <unistd.h>
 
 #include "../fs/mount.h"
-#include "../providers/providers.h"
 #include "core/check.h"
 #include "core/text.h"
 #include "daemon_parts.h"
@@ -28,150 +27,9 @@
 
 #define STORE_CLOSE_US \
 	(5 * SECOND_US) /* what is queued should reach the disk; a stalled one may not hold us */
-#define DESTROY_LIMIT_MS 60000		 /* --on-exit=destroy */
-#define DRAIN_LIMIT_MS	 2000		 /* for workers that are still busy at the end */
-#define LAG_ALARM_US	 (2 * SECOND_US) /* tree.md, rule 7: then orders begin to fail with EIO */
+#define DESTROY_LIMIT_MS 60000 /* --on-exit=destroy */
+#define DRAIN_LIMIT_MS	 2000  /* for workers that are still busy at the end */
 #define CLOSE_TURNS_MAX	 16
-#define LAG_LOOK_MS	 1000
-
-/* ---- the world ---- */
-
-static int64_t world_wall_us(void *self)
-{
-	(void)self;
-	return clock_wall_us();
-}
-
-static int64_t world_mono_us(void *self)
-{
-	(void)self;
-	return clock_mono_us();
-}
-
-static void world_random(void *self, void *out, size_t n)
-{
-	(void)self;
-	random_bytes(out, n);
-}
-
-static struct timer *world_timer_new(void *self, void (*fire)(void *arg), void *arg)
-{
-	struct daemon *d = self;
-
-	return loop_timer_new(&d->loop, fire, arg);
-}
-
-static void world_timer_set(void *self, struct timer *t, int64_t delay_us)
-{
-	(void)self;
-	loop_timer_set(t, delay_us);
-}
-
-static void world_timer_free(void *self, struct timer *t)
-{
-	(void)self;
-	loop_timer_free(t);
-}
-
-/* A write that stays away too long is an alarm. The look is armed by writes, so an idle daemon
- * sleeps. */
-static void lag_look(uv_timer_t *t)
-{
-	struct daemon *d = t->data;
-	int64_t lag_us = store_lag_us(d->store);
-	BUF text = {.max = 256};
-
-	if (lag_us >= LAG_ALARM_US) {
-		buf_printf(&text,
-			   "the disk under the database has not answered for %lld s: orders that "
-			   "must be "
-			   "durable fail until it does",
-			   (long long)(lag_us / SECOND_US));
-		d->lag_alarm = true;
-		if (text.data)
-			engine_alarm(d->engine, "disk", "database", text.data);
-	} else if (d->lag_alarm) {
-		d->lag_alarm = false;
-		engine_alarm_clear(d->engine, "disk", "database");
-	}
-	if (lag_us > 0)
-		uv_timer_start(t, lag_look, LAG_LOOK_MS, 0);
-}
-
-static void world_journal(void *self, struct journal_op *op, journal_cb cb, void *arg)
-{
-	struct daemon *d = self;
-
-	if (!d->store) { /* stopped: an answer that came too late to be written */
-		journal_op_free(op);
-		return;
-	}
-	if (!uv_is_active((uv_handle_t *)&d->lag_timer))
-		uv_timer_start(&d->lag_timer, lag_look, LAG_ALARM_US / 1000 + 100, 0);
-	store_write(d->store, op, cb, arg);
-}
-
-static bool world_ballast(void *self)
-{
-	struct daemon *d = self;
-
-	return d->store && store_drop_ballast(d->store);
-}
-
-static void world_keygen(void *self, const char *comment, keygen_cb cb, void *arg)
-{
-	struct daemon *d = self;
-
-	keys_make_async(&d->loop, comment, cb, arg);
-}
-
-static struct probe *world_probe(void *self, const struct probe_args *args, probe_cb cb, void *arg)
-{
-	struct daemon *d = self;
-
-	return ssh_probe_start(&d->loop, args, cb, arg);
-}
-
-static void world_probe_cancel(void *self, struct probe *p)
-{
-	(void)self;
-	ssh_probe_cancel(p);
-}
-
-static void world_host(void *self, const struct host_call *call, host_cb cb, void *arg)
-{
-	struct daemon *d = self;
-
-	local_host_call(d->host, call, cb, arg);
-}
-
-static void world_log(void *self, enum log_level level, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
-static void world_log(void *self, enum log_level level, const char *fmt, ...)
-{
-	va_list ap;
-
-	(void)self;
-	va_start(ap, fmt);
-	log_vline(level, fmt, ap);
-	va_end(ap);
-}
-
-static const struct world world_of_io = {
-	.wall_us = world_wall_us,
-	.mono_us = world_mono_us,
-	.random = world_random,
-	.timer_new = world_timer_new,
-	.timer_set = world_timer_set,
-	.timer_free = world_timer_free,
-	.journal = world_journal,
-	.journal_ballast = world_ballast,
-	.keygen = world_keygen,
-	.probe = world_probe,
-	.probe_cancel = world_probe_cancel,
-	.host = world_host,
-	.log = world_log,
-};
 
 /* ---- what the mount asks ---- */
 
@@ -287,33 +145,6 @@ static int load_row(void *arg, const struct journal_op *row)
 	return engine_load(d->engine, row, &d->why);
 }
 
-static int start_providers(struct daemon *d)
-{
-	const struct settings *s = d->args->settings;
-	int64_t price_u6 = 0;
-
-	CHECK(parse_money(str_of(s->value[SET_LOCAL_PRICE_PER_HOUR]), &price_u6, NULL) == 0);
-	d->local = provider_local_new(price_u6, d->policy.local_max_sessions);
-	d->providers[d->provider_count++] = d->local;
-#ifdef GPUFS_TEST
-	int64_t offers = 0, seed = 0;
-	CHECK(parse_int(str_of(s->value[SET_SYNTHETIC_OFFERS]), 0, INT64_MAX, &offers, NULL) == 0);
-	CHECK(parse_int(str_of(s->value[SET_SYNTHETIC_SEED]), 0, INT64_MAX, &seed, NULL) == 0);
-	if (offers > 0) {
-		d->synthetic = provider_synthetic_new((uint64_t)seed, (size_t)offers);
-		d->providers[d->provider_count++] = d->synthetic;
-	}
-#endif
-	bool all_free = true;
-	for (size_t i = 0; i < d->provider_count; i++) {
-		if (!d->providers[i])
-			return fail(&d->why, ERR_NO_MEMORY, "out of memory");
-		all_free = all_free && d->providers[i]->free_of_charge;
-	}
-	d->policy.access = start_access(d->policy.access, all_free);
-	return 0;
-}
-
 static int start_host(struct daemon *d)
 {
 	BUF dir = {.max = 4200}, note = {.max = 512};
@@ -341,8 +172,10 @@ static int start_rooms(struct daemon *d, int fuse_fd)
 		err = store_open(s->value[SET_DATABASE_PATH], &d->store, &d->why);
 	if (!err)
 		err = start_host(d);
+	if (!err && !(d->client = http_client_new(&d->loop, NULL, &d->why)))
+		err = -err_errno(d->why.code);
 	if (!err)
-		err = start_providers(d);
+		err = daemon_providers_start(d);
 	if (!err)
 		err = names_admin_resolve(d->names, s->value[SET_ADMIN_GROUP], &d->policy.admin_gid,
 					  &d->why);
@@ -371,24 +204,6 @@ static int start_rooms(struct daemon *d, int fuse_fd)
 			       .gone = mount_gone};
 	d->mount = mount_new(&d->loop, d->engine, &m, &d->why);
 	return d->mount ? daemon_http_start(d) : -err_errno(d->why.code);
-}
-
-static void ignore_answer(void *arg, int err, const struct error *why)
-{
-	(void)arg;
-	(void)err;
-	(void)why;
-}
-
-/* PROVIDERS_LOCAL_ENABLED=no: nothing new here; what runs is watched and destroyed all the same. */
-static void apply_enabled(struct daemon *d)
-{
-	const struct caller root = {.name = "root", .admin = true};
-	const char *v = d->args->settings->value[SET_PROVIDERS_LOCAL_ENABLED];
-	bool on = true;
-
-	if (parse_bool(str_of(v), &on, NULL) == 0 && !on)
-		engine_provider_enable(d->engine, &root, 0, str_of("0"), ignore_answer, d);
 }
 
 static void start_handles(struct daemon *d)
@@ -447,12 +262,7 @@ static void free_rooms(struct daemon *d)
 		engine_free(d->engine);
 	http_free(d->http);
 	local_host_free(d->host); /* before the provider, whose calls it holds */
-	if (d->local)
-		provider_local_free(d->local);
-#ifdef GPUFS_TEST
-	if (d->synthetic)
-		provider_synthetic_free(d->synthetic);
-#endif
+	daemon_providers_free(d);
 	names_free(d->names);
 	metrics_free(d->metrics); /* last: all of them count in it */
 }
@@ -464,6 +274,9 @@ static int daemon_stop(struct daemon *d, int fuse_fd, const char *device)
 		mount_stop(d->mount);
 	if (d->engine)
 		engine_stop(d->engine);
+	http_client_free(
+		d->client); /* what is under way is cancelled: the loop shall become quiet */
+	d->client = NULL;
 	http_stop(d->http);
 	if (d->store)
 		store_close(d->store, STORE_CLOSE_US);
@@ -500,8 +313,7 @@ int daemon_run(void *arg, int fuse_fd, int holder_fd, const char *device)
 	d->policy = args->start->policy;
 	d->holder_fd = holder_fd;
 	d->claim_fd = args->claim_fd;
-	d->world = world_of_io;
-	d->world.self = d;
+	daemon_world_fill(d);
 	signal(SIGPIPE, SIG_IGN);
 	start_handles(d);
 	daemon_metrics_start(d);
@@ -513,7 +325,7 @@ int daemon_run(void *arg, int fuse_fd, int holder_fd, const char *device)
 		status = EXIT_DAEMON_REFUSED;
 	} else {
 		engine_start(d->engine);
-		apply_enabled(d);
+		daemon_providers_switch(d);
 		log_line(LOG_INFO_, "gpufs %s serves %s, deployment %s, database %s", GPUFS_VERSION,
 			 args->start->mountpoint, d->policy.deployment,
 			 args->settings->value[SET_DATABASE_PATH]);

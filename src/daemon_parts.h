@@ -1,5 +1,5 @@
 /*
- * The daemon's own state, shared by daemon.c, daemon_http.c, daemon_metrics.c and daemon_reload.c only. Loop thread.
+ * The daemon's own state, shared by daemon.c and daemon_*.c only. Loop thread.
  */
 #ifndef GPUFS_DAEMON_PARTS_H
 #define GPUFS_DAEMON_PARTS_H
@@ -27,11 +27,12 @@ struct daemon {
 	struct local_host *host;
 	struct names *names;
 	struct provider *providers[DAEMON_PROVIDERS_MAX];
+	const struct maker *maker[DAEMON_PROVIDERS_MAX]; /* how each was made */
 	size_t provider_count;
-	struct provider *local, *synthetic; /* the same, to be freed */
 	struct engine *engine;
 	struct mount *mount;
-	struct http *http; /* NULL: SERVER_PORT is 0 */
+	struct http *http;	    /* NULL: SERVER_PORT is 0 */
+	struct http_client *client; /* NULL: not started, or stopped */
 	struct metrics *metrics;
 	struct metric_source metric_source;
 	uv_prepare_t turn;
@@ -41,6 +42,15 @@ struct daemon {
 	bool destroying, orphan, lag_alarm;
 	bool reloading, reload_again;
 };
+
+/* d->world, from src/io/. */
+void daemon_world_fill(struct daemon *d);
+
+/* The configured providers; also settles who may make sessions (SESSIONS_ACCESS=auto). */
+int daemon_providers_start(struct daemon *d);
+/* After engine_start: those that the settings switch off buy nothing new. */
+void daemon_providers_switch(struct daemon *d);
+void daemon_providers_free(struct daemon *d); /* after the engine */
 
 /* SIGHUP: settings that may change are read again, on a worker. */
 void daemon_reload(struct daemon *d);

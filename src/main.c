@@ -4,7 +4,7 @@
  * when the mount has answered, or with the sentence of why it does not.
  *
  * Exit status: 0 mounted (with -f: stopped cleanly); 1 could not start, or had to give up; 2 the
- * command line or a setting is wrong.
+ * command line or a setting is wrong. --check and --orphans: see --help.
  *
  * One thread; the loop belongs to daemon.c, which runs in a child. Tests: tests/mount.
  */
@@ -22,6 +22,7 @@
 #include "daemon.h"
 #include "holder.h"
 #include "http/http.h"
+#include "online.h"
 
 #define STOP_LIMIT_MS	      10000 /* fuse.md 5.7: the daemon stops in seconds */
 #define STOP_DESTROY_LIMIT_MS 75000 /* --on-exit=destroy may take 60 s before that */
@@ -138,9 +139,6 @@ static int mount_it(const struct options *o, struct settings *s, struct start *s
 		.arg = &d,
 	};
 
-	/* Private keys are in memory: no core file may hold them (architecture.md, invariant 11).
-	 */
-	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	int err = start_check_mountpoint(st, o, &why);
 	if (!err)
 		err = mountpoint_claim(st->mountpoint, &h.claim_fd, &why);
@@ -185,6 +183,8 @@ int main(int argc, char **argv)
 	int status = 2;
 
 	tidy_descriptors();
+	/* Keys are in memory: no core file may hold them (architecture.md, invariant 11). */
+	(void)setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
 	int err = options_parse(argc, argv, &o, &why);
 	if (!err && (status = answer(&o)) >= 0) {
 		options_free(&o);
@@ -201,6 +201,8 @@ int main(int argc, char **argv)
 		}
 	}
 	if (!err)
+		settings_lock(&s);
+	if (!err)
 		err = start_resolve(&st, &o, &s, &why);
 	if (err) {
 		status = say_and_exit(2, &why);
@@ -209,6 +211,8 @@ int main(int argc, char **argv)
 		status = start_report(&st, &o, &s, &out);
 		if (show(&out) != 0)
 			status = 1;
+	} else if (o.orphans) {
+		status = orphans_run(&o, &s, &st.policy);
 	} else {
 		status = mount_it(&o, &s, &st);
 	}

@@ -38,6 +38,10 @@ static const struct flag flags[] = {
 	FLAG("-f", foreground),
 	FLAG("--foreground", foreground),
 	FLAG("--check", check),
+	FLAG("--online", online),
+	FLAG("--orphans", orphans),
+	FLAG("--destroy", destroy),
+	FLAG("--yes", yes),
 	FLAG("--json", json),
 	FLAG("-h", help),
 	FLAG("--help", help),
@@ -162,6 +166,24 @@ static int take_argument(struct options *o, int argc, char *const *argv, int *i,
 	return fail(why, ERR_INVALID, "%.60s: gpufs has no such option; see gpufs --help", arg);
 }
 
+/* A word without an effect would lie. */
+static int check_together(const struct options *o, size_t words, struct error *why)
+{
+	if (o->check && o->orphans)
+		return fail(why, ERR_INVALID, "--check and --orphans are two commands");
+	if (o->json && !o->check && !o->orphans)
+		return fail(why, ERR_INVALID, "--json goes with --check or --orphans only");
+	if (o->online && !o->check)
+		return fail(why, ERR_INVALID, "--online goes with --check only");
+	if (o->destroy && !o->orphans)
+		return fail(why, ERR_INVALID, "--destroy goes with --orphans only");
+	if (o->yes && !o->destroy)
+		return fail(why, ERR_INVALID, "--yes goes with --orphans --destroy only");
+	if (o->orphans && words)
+		return fail(why, ERR_INVALID, "--orphans asks the clouds and takes no mount point");
+	return 0;
+}
+
 int options_parse(int argc, char *const *argv, struct options *o, struct error *why)
 {
 	const char *words[2] = {NULL, NULL};
@@ -186,13 +208,14 @@ int options_parse(int argc, char *const *argv, struct options *o, struct error *
 			words[count++] = arg;
 		}
 	}
-	if (o->json && !o->check)
-		return fail(why, ERR_INVALID, "--json goes with --check only");
+	int err = check_together(o, count, why);
+	if (err)
+		return err;
 	if (count) { /* of two, the first is mount(8)'s SOURCE, which means nothing here */
 		o->mountpoint = keep(strdup(words[count - 1]));
 		return 0;
 	}
-	if (o->help || o->help_settings || o->version || o->print || o->check)
+	if (o->help || o->help_settings || o->version || o->print || o->check || o->orphans)
 		return 0;
 	return fail(why, ERR_INVALID,
 		    "where should it be mounted? Write gpufs MOUNTPOINT, for "
@@ -226,7 +249,12 @@ void options_help(struct buf *out)
 		"  -o ro, noexec, nonempty     read only; no programs; cover what is there\n"
 		"  --config FILE               read settings from FILE\n"
 		"  --on-exit=destroy           stopping also destroys every session\n"
-		"  --check [--json]            show all settings and what a start would find\n"
+		"  --check [--online] [--json] show all settings and what a start would find;\n"
+		"                              --online asks the clouds: key, credit, offers\n"
+		"  --orphans [--json]          machines at clouds with our mark that no session\n"
+		"                              in the database owns; only shows them\n"
+		"  --orphans --destroy [--yes] end them: asks first, or with --yes does not ask.\n"
+		"                              Not while a daemon runs, which does it by itself\n"
 		"  --help-settings             what can be set\n"
 		"  --print=README              the guide that is also in MOUNTPOINT/README; or\n"
 		"                              man, schema.json, openapi, gpufs.conf(.5)\n"
@@ -236,5 +264,7 @@ void options_help(struct buf *out)
 		"An ordinary user may mount too (gpufs ~/gpu); that mount is for that user alone.\n"
 		"\n"
 		"Exit status: 0 it is mounted (with -f: it was stopped cleanly); 1 it could not\n"
-		"start, or had to give up; 2 the command line or a setting is wrong.\n");
+		"start, or had to give up; 2 the command line or a setting is wrong. --check: 1 a\n"
+		"start would fail. --orphans: 1 refused, or not everything is proven gone; 3 a\n"
+		"cloud's list was not complete, so there may be more.\n");
 }

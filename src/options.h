@@ -15,6 +15,8 @@ struct options {
 	char *config;	  /* owned; --config FILE or NULL */
 	char *print;	  /* owned; --print=WHAT or NULL */
 	bool foreground, check, json, help, help_settings, version, destroy_on_exit;
+	bool online;		    /* of --check */
+	bool orphans, destroy, yes; /* the last two are of --orphans */
 	bool nonempty, read_only, noexec;
 	char *settings[OPTIONS_SETTINGS_MAX + 1]; /* owned; NULL-ended key=value of -o */
 	size_t settings_count;

@@ -15,6 +15,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -145,6 +146,53 @@ static int refuse_unknown(const char *where, const char *key, const char *prefix
 
 /* ---- values ---- */
 
+/* In bytes of a mapping that holds this text, NUL included. */
+static size_t secret_room(const char *v)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE);
+
+	return (strlen(v) + page) / page * page;
+}
+
+/* A secret in pages of its own: they can be locked, left out of core dumps, and wiped. */
+static char *secret_new(const char *v)
+{
+	char *p = mmap(NULL, secret_room(v), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS,
+		       -1, 0);
+
+	CHECK(p != MAP_FAILED);
+	(void)madvise(p, secret_room(v), MADV_DONTDUMP);
+	memcpy(p, v, strlen(v) + 1);
+	return p;
+}
+
+static void value_free(int key, char *v)
+{
+	size_t room;
+
+	if (!v)
+		return;
+	if (!settings_table[key].secret) {
+		free(v);
+		return;
+	}
+	room = secret_room(v);
+	explicit_bzero(v, room);
+	munmap(v, room);
+}
+
+static char *value_new(int key, const char *v)
+{
+	return settings_table[key].secret ? secret_new(v) : keep(strdup(v));
+}
+
+void settings_lock(const struct settings *s)
+{
+	for (int i = 0; i < SET_COUNT; i++)
+		if (settings_table[i].secret && s->value[i])
+			(void)mlock(s->value[i], secret_room(s->value[i])); /* a courtesy */
+}
+
 /* Put a checked value in. `origin` is what --check shows. */
 static int set_value(struct settings *s, int key, const char *v, const char *where,
 		     const char *origin, struct error *why)
@@ -153,9 +201,9 @@ static int set_value(struct settings *s, int key, const char *v, const char *whe
 
 	if (err)
 		return err;
-	free(s->value[key]);
+	value_free(key, s->value[key]);
 	free(s->origin[key]);
-	s->value[key] = keep(strdup(v));
+	s->value[key] = value_new(key, v);
 	s->origin[key] = keep(strdup(origin));
 	return 0;
 }
@@ -206,7 +254,7 @@ static void cut_end(char *s)
 static int take(struct settings *s, int key, bool from_file, const char *v, const char *where,
 		const char *origin, struct error *why)
 {
-	BUF text = {0};
+	BUF text = {.secret = true};
 	BUF place = {.max = 1024};
 
 	if (!from_file)
@@ -223,8 +271,6 @@ static int take(struct settings *s, int key, bool from_file, const char *v, cons
 	buf_printf(&place, "%s, file %.200s", origin, v);
 	err = set_value(s, key, text.data ? text.data : "", place.data ? place.data : where,
 			place.data ? place.data : origin, why);
-	if (text.data)
-		explicit_bzero(text.data, text.len);
 	return err;
 }
 
@@ -264,7 +310,7 @@ static int split_line(char *line, const char *where, char **key, char **value, s
 
 static int read_conf(struct settings *s, const char *path, bool may_be_absent, struct error *why)
 {
-	BUF text = {0};
+	BUF text = {.secret = true}; /* it may hold keys */
 	int line_of[SET_COUNT] = {0}, line = 0;
 	const char *base = strrchr(path, '/');
 	char *p, *key, *value = NULL, *next;
@@ -511,7 +557,7 @@ int settings_read(struct settings *s, const char *file, const char *const *optio
 
 	*s = (struct settings){0};
 	for (int i = 0; i < SET_COUNT; i++) {
-		s->value[i] = keep(strdup(settings_table[i].fallback));
+		s->value[i] = value_new(i, settings_table[i].fallback);
 		s->origin[i] = keep(strdup("default"));
 	}
 	if (file)
@@ -535,10 +581,8 @@ int settings_read(struct settings *s, const char *file, const char *const *optio
 
 void settings_free(struct settings *s)
 {
-	for (size_t i = 0; i < SET_COUNT; i++) {
-		if (s->value[i])
-			explicit_bzero(s->value[i], strlen(s->value[i]));
-		free(s->value[i]);
+	for (int i = 0; i < SET_COUNT; i++) {
+		value_free(i, s->value[i]);
 		free(s->origin[i]);
 		s->value[i] = s->origin[i] = NULL;
 	}

@@ -14,6 +14,12 @@
 #include "io/io.h"
 
 enum setting_key {
+	SET_VASTAI_API_KEY,
+	SET_VASTAI_BASE_URL,
+	SET_ALLOW_INSECURE,
+	SET_VASTAI_ACCOUNT_KEY,
+	SET_VASTAI_IMAGE,
+	SET_PROVIDERS_VASTAI_ENABLED,
 	SET_PROVIDERS_LOCAL_ENABLED,
 	SET_DEFAULT_RETRIES,
 	SET_DEFAULT_RETRY_SCOPE,
@@ -32,6 +38,8 @@ enum setting_key {
 	SET_LOG_FORMAT,
 	SET_LIFECYCLE_CHECK_INTERVAL,
 	SET_HARD_MAX_HOURS,
+	SET_ORPHAN_GRACE_PERIOD,
+	SET_ORPHAN_ACTION,
 	SET_RECONCILIATION_INTERVAL,
 	SET_INVENTORY_CACHE_TTL,
 	SET_INVENTORY_BACKOFF_TTL,
@@ -45,6 +53,7 @@ enum setting_key {
 	SET_AUTO_COMMIT,
 	SET_DEFAULT_HOURS,
 	SET_DEFAULT_MAX_PRICE,
+	SET_DEFAULT_DISK_GB,
 	SET_MAX_SESSIONS,
 	SET_MAX_SESSIONS_PER_USER,
 	SET_SESSIONS_ACCESS,
@@ -54,6 +63,7 @@ enum setting_key {
 #ifdef GPUFS_TEST
 	SET_SYNTHETIC_OFFERS,
 	SET_SYNTHETIC_SEED, /* test builds only: a market of many offers */
+	SET_SYNTHETIC_BIDS,
 #endif
 	SET_COUNT
 };
@@ -68,7 +78,9 @@ struct setting {
 extern const struct setting settings_table[SET_COUNT];
 
 struct settings {
-	char *value[SET_COUNT];	 /* owned; the effective text, never NULL after settings_read */
+	char *value
+		[SET_COUNT]; /* owned; the effective text, never NULL after settings_read. A secret
+				  * has pages of its own that no core dump holds */
 	char *origin[SET_COUNT]; /* owned; "default", "gpufs.conf:3", "environment", "-o" */
 };
 
@@ -76,9 +88,16 @@ struct settings {
 int settings_read(struct settings *s, const char *file, const char *const *options,
 		  struct error *why);
 void settings_free(struct settings *s);
+/* Keep the secrets out of swap, as far as RLIMIT_MEMLOCK allows. Locks are not inherited: each process
+ * that goes on using them calls it. */
+void settings_lock(const struct settings *s);
 /* Is `v` a good value? `where` begins the sentence if not. */
 int settings_check(enum setting_key key, const char *where, const char *v, struct error *why);
 bool settings_known(const char *key); /* lower or upper case: is it a setting's name? */
+/* Is a provider other than this machine configured? Then PROVIDERS_LOCAL_ENABLED=auto means no. */
+bool settings_paid(const struct settings *s);
+/* Is this machine to be offered, whatever `auto` stands for? */
+bool settings_local_on(const struct settings *s);
 /* Everything but names of users and groups, labels and public_mount (main.c resolves those). */
 int settings_policy(const struct settings *s, struct policy *p, struct error *why);
 void settings_help(struct buf *out);					    /* --help-settings */

@@ -21,6 +21,33 @@
 
 /* clang-format off: one row, one block */
 const struct setting settings_table[SET_COUNT] = {
+	[SET_VASTAI_API_KEY] =
+		{"VASTAI_API_KEY", STAR("VASTAI_API_KEY"), "key", "", "", RESTART, .secret = true,
+		 .doc = "Key of Vast.ai; setting it configures that provider. Better in a file "
+			"(VASTAI_API_KEY_FILE) than on a command line, which everybody can read."},
+	[SET_VASTAI_BASE_URL] =
+		{"VASTAI_BASE_URL", STAR("VASTAI_BASE_URL"), "URL", "", "https://console.vast.ai",
+		 RESTART,
+		 .doc = "Origin of Vast.ai's API, scheme://host:port. http:// is accepted for this "
+			"machine only, unless ALLOW_INSECURE says otherwise."},
+	[SET_ALLOW_INSECURE] =
+		{"ALLOW_INSECURE", "", "yes/no", "", "no", RESTART,
+		 .doc = "yes: a base URL may be http:// to another machine. Keys then travel "
+			"unencrypted."},
+	[SET_VASTAI_ACCOUNT_KEY] =
+		{"VASTAI_ACCOUNT_KEY", "", "yes/no", "", "no", RESTART,
+		 .doc = "yes: also register a session's key with the Vast.ai account while it "
+			"boots. "
+			"Such a key opens every machine that is created meanwhile. "
+			"Not supported yet: yes stops the start."},
+	[SET_VASTAI_IMAGE] =
+		{"VASTAI_IMAGE", "", "image", "", "nvidia/cuda:12.4.1-runtime-ubuntu22.04", RESTART,
+		 .doc = "Container image of a machine at Vast.ai when the spec names none. "
+			"Vast.ai adds its SSH server to it."},
+	[SET_PROVIDERS_VASTAI_ENABLED] =
+		{"PROVIDERS_VASTAI_ENABLED", "", "yes/no", "", "yes", RESTART,
+		 .doc = "no: nothing new is bought at Vast.ai; what exists is still watched and "
+			"destroyed. Without a key it means nothing."},
 	[SET_PROVIDERS_LOCAL_ENABLED] =
 		{"PROVIDERS_LOCAL_ENABLED", "", "yes/no", "auto", "auto", RESTART,
 		 .doc = "Offer this machine. auto: only while no other provider is configured. no: "
@@ -44,9 +71,10 @@ const struct setting settings_table[SET_COUNT] = {
 		 .doc = "Sessions at the same time on this machine if it has no GPU."},
 	[SET_DATABASE_PATH] =
 		{"DATABASE_PATH", STAR("DATABASE_PATH"), "path", "", "", RESTART,
-		 .doc = "The SQLite file, made with its directory, mode 0600. Default: "
-			"/var/lib/gpufs/gpufs.db as root, the state directory under systemd, else "
-			"$XDG_STATE_HOME/gpufs/gpufs.db."},
+		 .doc =
+			 "The SQLite file, made with its directory, mode 0600. Default: "
+			 "/var/lib/gpufs/gpufs.db as root, the state directory under systemd, else "
+			 "$XDG_STATE_HOME/gpufs/gpufs.db."},
 	[SET_KEY_PATH] = {"KEY_PATH", "", "path", "", "", RESTART,
 			  .doc = "Deployment id and the key that signs our marks; made at first "
 				 "start, mode 0600. Back "
@@ -87,6 +115,17 @@ const struct setting settings_table[SET_COUNT] = {
 				.doc = "No session becomes older, whatever its extensions; only an "
 				       "administrator may say "
 				       "otherwise for a session."},
+	[SET_ORPHAN_GRACE_PERIOD] = {"ORPHAN_GRACE_PERIOD",
+				     STAR("ORPHAN_GRACE_PERIOD") "," STAR(
+					     "LIFECYCLE_ORPHAN_GRACE_PERIOD"),
+				     "duration", "0s..30d", "15m", LIVE,
+				     .doc = "How long a machine that carries our mark and belongs "
+					    "to no session is left "
+					    "alone before it is destroyed."},
+	[SET_ORPHAN_ACTION] =
+		{"ORPHAN_ACTION", "", "word", "destroy|alert", "destroy", LIVE,
+		 .doc = "alert: such a machine is never destroyed by itself; an alarm "
+			"says that it is there."},
 	[SET_RECONCILIATION_INTERVAL] =
 		{"RECONCILIATION_INTERVAL",
 		 STAR("RECONCILIATION_INTERVAL") "," STAR("LIFECYCLE_RECONCILIATION_INTERVAL"),
@@ -125,6 +164,10 @@ const struct setting settings_table[SET_COUNT] = {
 	[SET_DEFAULT_MAX_PRICE] = {"DEFAULT_MAX_PRICE", "", "USD", "none|0..1000000", "none", LIVE,
 				   .doc = "max_price of a spec that says none, in USD an hour. "
 					  "none: a spec must say it."},
+	[SET_DEFAULT_DISK_GB] =
+		{"DEFAULT_DISK_GB", "", "number", "none|1..1000000", "50", LIVE,
+		 .doc = "disk_gb of a spec that says none; prices of offers are shown for it. A "
+			"provider's own minimum wins. none: a spec must say it."},
 	[SET_MAX_SESSIONS] = {"MAX_SESSIONS", "", "number", "0..100000", "200", LIVE,
 			      .doc = "Living sessions of all users together."},
 	[SET_MAX_SESSIONS_PER_USER] = {"MAX_SESSIONS_PER_USER", "", "number", "0..100000", "20",
@@ -153,6 +196,9 @@ const struct setting settings_table[SET_COUNT] = {
 		 .doc = "Test builds only: a market of so many offers that nobody can buy."},
 	[SET_SYNTHETIC_SEED] = {"SYNTHETIC_SEED", "", "number", "0..1000000000", "1", RESTART,
 				.doc = "Test builds only: the seed of that market."},
+	[SET_SYNTHETIC_BIDS] = {"SYNTHETIC_BIDS", "", "number", "0..1000000", "0", RESTART,
+				.doc = "Test builds only: so many of those are on the market of "
+				       "bids too."},
 #endif
 };
 /* clang-format on */

@@ -13,6 +13,7 @@
 
 #include "core/check.h"
 #include "core/text.h"
+#include "core/url.h"
 
 /* ---- values ---- */
 
@@ -69,6 +70,19 @@ static bool name_ok(const char *s)
 	return *s && strlen(s) <= 63 && all_of(s, "._-@+");
 }
 
+#define KEY_BYTES_MAX 512 /* of a provider's key; they have 64 or so */
+
+/* It goes into one header line as it is. */
+static bool key_ok(const char *s)
+{
+	size_t n = 0;
+
+	for (; s[n]; n++)
+		if (s[n] < 0x21 || s[n] > 0x7e)
+			return false;
+	return n <= KEY_BYTES_MAX;
+}
+
 /* A value that is neither a number nor a word of a list; NULL if it is fine, else what it must be.
  */
 static const char *text_wants(const struct setting *row, const char *v)
@@ -95,6 +109,13 @@ static const char *text_wants(const struct setting *row, const char *v)
 				       inet_pton(AF_INET6, v, &(struct in6_addr){0}) == 1
 			       ? NULL
 			       : "must be an IPv4 or IPv6 address in numbers, such as 127.0.0.1";
+	if (!strcmp(row->type, "key"))
+		return key_ok(v) ? NULL
+				 : "must be at most 512 printable ASCII characters, no spaces";
+	if (!strcmp(row->type, "image"))
+		return *v && strlen(v) < 256 && isalnum((unsigned char)*v) && all_of(v, "._-/:@")
+			       ? NULL
+			       : "must be the name of a container image, at most 255 bytes";
 	if (!strcmp(row->type, "names"))
 		return *v && strlen(v) < sizeof(((struct policy *)NULL)->protected_consumers)
 			       ? NULL
@@ -126,6 +147,14 @@ int settings_check(enum setting_key key, const char *where, const char *v, struc
 		return 0;
 	if (!strcmp(row->type, "yes/no") && parse_bool(text, &b, NULL) == 0)
 		return 0;
+	if (!strcmp(row->type, "URL")) {
+		/* Whether http:// is allowed is another setting: settings_policy. */
+		struct error form = {0};
+
+		return cloud_url_check(v, true, &form)
+			       ? fail(why, ERR_INVALID, "%s: %s: %s", where, row->name, form.text)
+			       : 0;
+	}
 	if (!num && strcmp(row->type, "yes/no") != 0 && strcmp(row->type, "word") != 0) {
 		wants = text_wants(row, v);
 		if (!wants)
@@ -185,6 +214,8 @@ static const struct policy_number policy_numbers[] = {
 	POLICY(SET_HISTORY_KEEP, history_keep_us),
 	POLICY(SET_DEFAULT_HOURS, default_hours),
 	POLICY(SET_DEFAULT_MAX_PRICE, default_max_price_u6),
+	POLICY(SET_DEFAULT_DISK_GB, default_disk_gb),
+	POLICY(SET_ORPHAN_GRACE_PERIOD, orphan_grace_us),
 	POLICY(SET_DEFAULT_RETRIES, default_retries),
 	POLICY(SET_PRICE_TOLERANCE, price_tolerance_pct),
 	POLICY(SET_MAX_SESSIONS, max_sessions),
@@ -216,10 +247,53 @@ static enum sessions_access access_of(const char *v)
 	return !strncmp(v, "group:", 6) ? ACCESS_GROUP : ACCESS_AUTO;
 }
 
+bool settings_paid(const struct settings *s)
+{
+	return s->value[SET_VASTAI_API_KEY][0] != '\0';
+}
+
+bool settings_local_on(const struct settings *s)
+{
+	bool on = !settings_paid(s);
+
+	(void)parse_bool(str_of(s->value[SET_PROVIDERS_LOCAL_ENABLED]), &on, NULL); /* else: auto */
+	return on;
+}
+
+/* Keys go to these; what one row cannot know is whether http:// is wanted. */
+static int check_urls(const struct settings *s, struct error *why)
+{
+	static const enum setting_key urls[] = {SET_VASTAI_BASE_URL};
+	struct error form = {0};
+	bool insecure = false;
+
+	CHECK(parse_bool(str_of(s->value[SET_ALLOW_INSECURE]), &insecure, NULL) == 0);
+	for (size_t i = 0; i < ARRAY_LEN(urls); i++)
+		if (cloud_url_check(s->value[urls[i]], insecure, &form))
+			return fail(why, ERR_INVALID, "%s: %s: %s", s->origin[urls[i]],
+				    settings_table[urls[i]].name, form.text);
+	return 0;
+}
+
+/* Accepted settings have an effect, or are refused. */
+static int check_account_key(const struct settings *s, struct error *why)
+{
+	bool yes = false;
+
+	CHECK(parse_bool(str_of(s->value[SET_VASTAI_ACCOUNT_KEY]), &yes, NULL) == 0);
+	if (!yes)
+		return 0;
+	return fail(why, ERR_INVALID,
+		    "%s: VASTAI_ACCOUNT_KEY = yes is not supported yet; leave it out: a session's "
+		    "key is given to its own machine",
+		    s->origin[SET_VASTAI_ACCOUNT_KEY]);
+}
+
 int settings_policy(const struct settings *s, struct policy *p, struct error *why)
 {
 	const char *consumers = s->value[SET_PROTECTED_CONSUMERS];
 	int64_t hours = number_of(s, SET_HARD_MAX_HOURS);
+	int err;
 
 	*p = (struct policy){.admin_gid = UNKNOWN, .access_uid = UNKNOWN, .access_gid = UNKNOWN};
 	for (size_t i = 0; i < ARRAY_LEN(policy_numbers); i++)
@@ -232,6 +306,7 @@ int settings_policy(const struct settings *s, struct policy *p, struct error *wh
 	if (strcmp(consumers, "none") != 0)
 		COPY(p->protected_consumers, consumers);
 	p->access = access_of(s->value[SET_SESSIONS_ACCESS]);
+	p->orphan_destroy = word_of(s, SET_ORPHAN_ACTION) == 0;
 	if (p->default_hours != UNKNOWN && p->default_hours > hours)
 		return fail(why, ERR_RANGE,
 			    "%s: DEFAULT_HOURS = %s is more than HARD_MAX_HOURS = %s, so no spec "
@@ -242,5 +317,6 @@ int settings_policy(const struct settings *s, struct policy *p, struct error *wh
 		return fail(why, ERR_INVALID,
 			    "%s: API_AUTH = none needs API_UID: the user as whom all requests act",
 			    s->origin[SET_API_AUTH]);
-	return 0;
+	err = check_urls(s, why);
+	return err ? err : check_account_key(s, why);
 }

@@ -5,6 +5,7 @@
 #ifndef GPUFS_START_H
 #define GPUFS_START_H
 
+#include "http/http.h"
 #include "options.h"
 #include "settings.h"
 
@@ -28,6 +29,16 @@ int start_check_mountpoint(const struct start *st, const struct options *o, stru
 int start_check_database(const struct settings *s, struct error *why);
 /* ACCESS_AUTO, once it is known whether every provider is free of charge. */
 enum sessions_access start_access(enum sessions_access wanted, bool all_free);
+/* The HTTP door's settings; port 0: it is switched off. Texts are the settings' own. */
+void start_http(const struct settings *s, struct http_options *out);
+/* One row of --check: what was found, in lines. */
+struct finding {
+	bool good;
+	struct buf text;
+};
+/* The row's lines, or a member of a JSON object. needed: a start fails without it. */
+void start_finding(struct buf *out, const char *name, bool needed, const struct finding *f,
+		   bool json);
 /* --check: prints into `out`; returns 0 if a start would work, else 1. */
 int start_report(const struct start *st, const struct options *o, const struct settings *s,
 		 struct buf *out);

@@ -14,12 +14,9 @@
 #include "core/text.h"
 #include "io/io.h"
 #include "mountpoint.h"
+#include "online.h"
 #include "start.h"
 
-struct finding {
-	bool good;
-	struct buf text;
-};
 struct look {
 	const char *name;
 	bool needed; /* a start fails without it */
@@ -122,9 +119,7 @@ static void look_sshd(const struct start *st, const struct options *o, const str
 {
 	(void)st;
 	(void)o;
-	f->good = find_program("sshd", &f->text) ||
-		  parse_bool(str_of(s->value[SET_PROVIDERS_LOCAL_ENABLED]), &(bool){false}, NULL) ==
-			  0;
+	f->good = find_program("sshd", &f->text) || !settings_local_on(s);
 	if (!f->text.len)
 		buf_puts(&f->text,
 			 "missing: sessions on this machine cannot start; apt-get install "
@@ -162,17 +157,99 @@ static void look_cgroup(const struct start *st, const struct options *o, const s
 			 "a marker in their environment, which is slower");
 }
 
+static void look_port(const struct start *st, const struct options *o, const struct settings *s,
+		      struct finding *f)
+{
+	struct http_options http;
+	struct error why;
+
+	(void)st;
+	(void)o;
+	start_http(s, &http);
+	f->good = http.port == 0 || http_check_port(&http, &why) == 0;
+	if (!f->good)
+		buf_puts(&f->text, why.text);
+	else if (http.port == 0)
+		buf_puts(&f->text, "switched off (SERVER_PORT)");
+	else
+		buf_printf(&f->text, "%s port %d is free", http.host, http.port);
+}
+
+static void look_access(const struct start *st, const struct options *o, const struct settings *s,
+			struct finding *f)
+{
+	struct http_options http;
+	struct error why;
+	size_t tokens;
+
+	(void)st;
+	(void)o;
+	start_http(s, &http);
+	f->good = http.port == 0 || http_check_access(&http, &tokens, &why) == 0;
+	if (!f->good)
+		buf_puts(&f->text, why.text);
+	else if (http.port == 0)
+		buf_puts(&f->text, "not looked at");
+	else if (http.auth == API_AUTH_NONE)
+		buf_printf(&f->text, "whoever can connect acts as %s", http.api_user);
+	else if (http.tokens_file[0])
+		buf_printf(&f->text, "%zu tokens in %s", tokens, http.tokens_file);
+	else
+		buf_puts(&f->text, "no tokens: only /health, /ready and /metrics answer");
+}
+
+/* What a provider's rows say of purchases there. */
+static void put_switch(struct finding *f, bool on)
+{
+	if (!on)
+		buf_puts(&f->text, "; no new purchases, what exists is watched and destroyed");
+}
+
+static void look_vastai(const struct start *st, const struct options *o, const struct settings *s,
+			struct finding *f)
+{
+	bool on = true;
+
+	(void)st;
+	(void)o;
+	f->good = true;
+	if (!s->value[SET_VASTAI_API_KEY][0]) {
+		buf_puts(&f->text, "not configured (VASTAI_API_KEY)");
+		return;
+	}
+	(void)parse_bool(str_of(s->value[SET_PROVIDERS_VASTAI_ENABLED]), &on, NULL);
+	buf_printf(&f->text, "%s, with a key", s->value[SET_VASTAI_BASE_URL]);
+	put_switch(f, on);
+}
+
+static void look_local(const struct start *st, const struct options *o, const struct settings *s,
+		       struct finding *f)
+{
+	bool on;
+
+	(void)st;
+	(void)o;
+	f->good = true;
+	buf_puts(&f->text, "this machine");
+	if (!settings_local_on(s) &&
+	    parse_bool(str_of(s->value[SET_PROVIDERS_LOCAL_ENABLED]), &on, NULL) != 0)
+		buf_puts(&f->text, ", beside another provider (PROVIDERS_LOCAL_ENABLED=auto)");
+	put_switch(f, settings_local_on(s));
+}
+
 static const struct look looks[] = {
 	{"database", true, look_database}, {"mount point", true, look_mountpoint},
 	{"/dev/fuse", true, look_fuse},	   {"fusermount3", true, look_fusermount},
 	{"sshd", false, look_sshd},	   {"process groups", false, look_cgroup},
+	{"HTTP port", false, look_port},   {"HTTP access", true, look_access},
+	{"vastai", false, look_vastai},	   {"local", false, look_local},
 };
 
 /* The lines of one finding, aligned behind its name. */
-static void put_finding(struct buf *out, const struct look *l, const struct finding *f)
+static void put_finding(struct buf *out, const char *name, bool needed, const struct finding *f)
 {
 	const char *p = f->text.data ? f->text.data : "";
-	const char *name = l->name, *verdict = f->good ? "ok  " : l->needed ? "BAD " : "warn";
+	const char *verdict = f->good ? "ok  " : needed ? "BAD " : "warn";
 
 	do {
 		size_t n = strcspn(p, "\n");
@@ -187,17 +264,24 @@ static void put_finding(struct buf *out, const struct look *l, const struct find
 	} while (*p);
 }
 
-static void put_finding_json(struct buf *out, const struct look *l, const struct finding *f)
+static void put_finding_json(struct buf *out, const char *name, bool needed,
+			     const struct finding *f)
 {
 	size_t n = f->text.len;
 
 	while (n && f->text.data[n - 1] == '\n')
 		n--;
-	buf_json(out, l->name, strlen(l->name));
+	buf_json(out, name, strlen(name));
 	buf_printf(out, ":{\"good\":%s,\"needed\":%s,\"text\":", f->good ? "true" : "false",
-		   l->needed ? "true" : "false");
+		   needed ? "true" : "false");
 	buf_json(out, f->text.data ? f->text.data : "", n);
 	buf_putc(out, '}');
+}
+
+void start_finding(struct buf *out, const char *name, bool needed, const struct finding *f,
+		   bool json)
+{
+	(json ? put_finding_json : put_finding)(out, name, needed, f);
 }
 
 int start_report(const struct start *st, const struct options *o, const struct settings *s,
@@ -214,15 +298,16 @@ int start_report(const struct start *st, const struct options *o, const struct s
 		looks[i].at(st, o, s, &f);
 		if (o->json && i)
 			buf_putc(out, ',');
-		if (o->json)
-			put_finding_json(out, &looks[i], &f);
-		else
-			put_finding(out, &looks[i], &f);
+		start_finding(out, looks[i].name, looks[i].needed, &f, o->json);
 		works = works && (f.good || !looks[i].needed);
 		buf_free(&f.text);
 	}
 	if (o->json)
-		buf_printf(out, "},\"works\":%s}\n", works ? "true" : "false");
+		buf_putc(out, '}');
+	if (o->online)
+		works = online_check(s, &st->policy, o->json, out) && works;
+	if (o->json)
+		buf_printf(out, ",\"works\":%s}\n", works ? "true" : "false");
 	else
 		buf_puts(out, works ? "\nA start would work.\n" : "\nA start would fail.\n");
 	return works ? 0 : 1;

@@ -32,8 +32,9 @@ ROOMS = {
     "fs": ("fs", ["src/core/", "src/engine/engine.h", "src/engine/world.h"], ["uv", "fuse"]),
     "providers": ("providers", ["src/core/", "src/engine/world.h"], ["json"]),
     # start-up wires the rooms together, so it may know the door of each, and no inside
-    "start": ("src", ["src/core/", "src/engine/engine.h", "src/engine/world.h", "src/io/io.h",
-                      "fs/mount.h", "providers/providers.h", "src/http/http.h"], ["uv"]),
+    "start": ("src", ["src/core/", "src/engine/engine.h", "src/engine/world.h",
+                      "src/engine/cloud.h", "src/io/io.h", "fs/mount.h",
+                      "providers/providers.h", "src/http/http.h"], ["uv"]),
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s*([<"])([^>"]+)[>"]')
 

@@ -28,6 +28,23 @@ static int64_t attempt_us(const struct session *s, int64_t now_us)
 	return end > s->asked_us ? end - s->asked_us : 0;
 }
 
+int64_t session_rate_u6(const struct session *s)
+{
+	return s->rate_u6 != UNKNOWN ? s->rate_u6 : s->price_u6;
+}
+
+/* What the present attempt cost: settled at every change of the rate, so that a price that moves or a
+ * status that costs less splits the bill where it happened. */
+static int64_t attempt_u6(const struct session *s, int64_t now_us)
+{
+	int64_t from = s->rate_us > s->asked_us ? s->rate_us : s->asked_us;
+	int64_t billed = attempt_us(s, now_us);
+
+	if (!billed)
+		return 0;
+	return s->settled_u6 + cost_of(session_rate_u6(s), s->asked_us + billed - from);
+}
+
 int64_t session_billed_us(const struct session *s, int64_t now_us)
 {
 	return s->billed_prior_us + attempt_us(s, now_us);
@@ -35,7 +52,18 @@ int64_t session_billed_us(const struct session *s, int64_t now_us)
 
 int64_t session_cost_u6(const struct session *s, int64_t now_us)
 {
-	return s->cost_prior_u6 + cost_of(s->price_u6, attempt_us(s, now_us));
+	return s->cost_prior_u6 + attempt_u6(s, now_us);
+}
+
+bool session_charge(struct session *s, int64_t price_u6, int64_t rate_u6, int64_t now_us)
+{
+	if (s->price_u6 == price_u6 && s->rate_u6 == rate_u6)
+		return false;
+	s->settled_u6 = attempt_u6(s, now_us);
+	s->rate_us = now_us;
+	s->price_u6 = price_u6;
+	s->rate_u6 = rate_u6;
+	return true;
 }
 
 int64_t session_cost_max_u6(const struct session *s)
@@ -46,7 +74,10 @@ int64_t session_cost_max_u6(const struct session *s)
 		return UNKNOWN;
 	if (s->instance_state == I_GONE)
 		return session_cost_u6(s, s->gone_us);
-	/* Before the first create of this attempt: from the purchase on, the dearest reading. */
+	/* What is settled, and from then on the full price: the dearest reading. Before the first create of
+	 * this attempt that is from the purchase on. */
+	if (s->asked_us && s->rate_us > s->asked_us)
+		return s->cost_prior_u6 + s->settled_u6 + cost_of(s->price_u6, end - s->rate_us);
 	return s->cost_prior_u6 +
 	       cost_of(s->price_u6, end - (s->asked_us ? s->asked_us : s->bought_us));
 }

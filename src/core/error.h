@@ -19,13 +19,15 @@
 	X(NAME_LONG, ENAMETOOLONG, 400, "a name of more than 63 characters")                    \
 	X(EXISTS, EEXIST, 409, "name in use")                                                   \
 	X(BUSY, EBUSY, 409, "bought already, protected, or in the wrong state")                 \
-	X(QUOTA, EDQUOT, 402, "budget or session count used up")                                \
+	X(QUOTA, EDQUOT, 402, "budget or session count used up, or no credit at the provider")  \
 	X(NO_MATCH, ENOSPC, 503, "no offer matches, or the last match was taken")               \
 	X(NO_OFFER, ENOENT, 404, "that offer is not on the market")                             \
 	X(NOT_FOUND, ENOENT, 404, "there is nothing of that name")                              \
 	X(NOT_YOURS, EACCES, 404, "not yours")                                                  \
 	X(FORBIDDEN, EPERM, 403, "for administrators only, or never allowed here")              \
 	X(UNREACHABLE, EHOSTUNREACH, 503, "provider unreachable, down or throttling")           \
+	X(NO_KEY, ENOKEY, 503, "provider key missing")                                          \
+	X(KEY_REFUSED, EKEYREJECTED, 503, "provider key refused")                               \
 	X(STALE, ESTALE, 410, "a descriptor from before a restart that cannot be carried over") \
 	X(DRAINING, EROFS, 503, "draining: no new purchases")                                   \
 	X(CANCELED, ECANCELED, 409, "waiting ended: destroyed")                                 \

@@ -131,3 +131,23 @@ bool label_verify(const char *label, const char *deployment, const unsigned char
 	*attempt = number;
 	return true;
 }
+
+enum mark session_mark(const struct session *s, int64_t attempt, const char *instance_id)
+{
+	bool named;
+
+	if (!s)
+		return MARK_ORPHAN;
+	if (attempt > s->attempt)
+		return MARK_NEWER;
+	if (attempt < s->attempt || s->instance_state == I_NONE)
+		return MARK_LATE;
+	named = strcmp(s->instance_id, instance_id) == 0;
+	if (s->instance_state == I_GONE && named)
+		return MARK_RISEN;
+	/* Another machine of the same label: one create became two. While the outcome is open any may be
+	 * the one. */
+	if (!named && (s->instance_state == I_EXISTS || s->instance_state == I_GONE))
+		return MARK_LATE;
+	return MARK_OURS;
+}

@@ -5,8 +5,8 @@
 #include <stddef.h>
 
 #include "check.h"
-#include "provider.h"
 #include "session.h"
+#include "wire.h"
 
 static const char *const state_names[S_COUNT] = {
 #define X(name, word, doc) [S_##name] = #word,
@@ -75,7 +75,9 @@ enum err end_cause_err(enum end_cause c)
 		[END_HARD_MAX] = ERR_CANCELED,	 [END_HOLD] = ERR_CANCELED,
 		[END_LOST] = ERR_LOST,		 [END_NO_OFFER] = ERR_NO_MATCH,
 		[END_BOOT] = ERR_TIMED_OUT,	 [END_SSH] = ERR_TIMED_OUT,
-		[END_REFUSED] = ERR_UNREACHABLE,
+		[END_REFUSED] = ERR_UNREACHABLE, [END_PREEMPTED] = ERR_LOST,
+		[END_MONEY] = ERR_QUOTA,	 [END_PRICE] = ERR_NO_MATCH,
+		[END_KEY] = ERR_KEY_REFUSED,
 	};
 
 	CHECK(c < END_COUNT);
@@ -83,9 +85,24 @@ enum err end_cause_err(enum end_cause c)
 }
 
 const char *const call_op_names[CALL_OP_COUNT] = {
-	[CALL_OFFERS] = "offers", [CALL_CREATE] = "create",   [CALL_LIST] = "list",
-	[CALL_LOOK] = "look",	  [CALL_DESTROY] = "destroy",
+	[CALL_OFFERS] = "offers",   [CALL_CREATE] = "create",	    [CALL_LIST] = "list",
+	[CALL_LOOK] = "look",	    [CALL_DESTROY] = "destroy",	    [CALL_ATTACH] = "attach",
+	[CALL_ACCOUNT] = "account", [CALL_TEMPLATES] = "templates",
 };
+
+const char *const verdict_names[5] = {
+	[SURE_YES] = "sure_yes", [SURE_NO] = "sure_no",	  [UNSURE] = "unsure",
+	[LATER] = "later",	 [KEY_DEAD] = "key_dead",
+};
+
+const char *const instance_status_names[INST_COUNT] = {
+	[INST_UNKNOWN] = "unknown",   [INST_BOOTING] = "booting", [INST_RUNNING] = "running",
+	[INST_STOPPING] = "stopping", [INST_STOPPED] = "stopped", [INST_BROKEN] = "failed",
+	[INST_OFFLINE] = "offline",   [INST_GONE] = "gone",
+};
+
+const char *const http_method_names[4] = {
+	[HTTP_GET] = "GET", [HTTP_PUT] = "PUT", [HTTP_POST] = "POST", [HTTP_DELETE] = "DELETE"};
 
 const char *const provider_error_names[PE_COUNT] = {
 	[PE_NONE] = "none",

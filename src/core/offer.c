@@ -102,3 +102,31 @@ uint64_t offer_diff(const struct offer *a, const struct offer *b)
 	}
 	return bits;
 }
+
+int64_t offer_price(const struct offer *o, int64_t disk_gb)
+{
+	int64_t more = disk_gb == UNKNOWN ? 0 : disk_gb - o->disk_gb;
+
+	if (disk_gb != UNKNOWN && o->disk_max_gb != UNKNOWN && disk_gb > o->disk_max_gb)
+		return UNKNOWN;
+	if (!o->disk_rate_u9 || !more)
+		return o->price_u6;
+	/* Rounded up: a cap is compared with it. A disk has at most 10^6 GB (spec), a rate is below
+	 * 10^12 (dialect): no overflow. */
+	more *= o->disk_rate_u9;
+	return o->price_u6 + (more > 0 ? (more + 999) / 1000 : more / 1000);
+}
+
+int64_t vram_nominal_gb(int64_t mb)
+{
+	static const int64_t sizes[] = {1,  2,	3,  4,	5,  6,	8,  10,	 11,  12,  16,	20,  24, 32,
+					40, 48, 64, 72, 80, 94, 96, 128, 141, 144, 180, 192, 288};
+	int64_t rounded = (mb + 512) / 1024;
+
+	if (mb <= 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_LEN(sizes); i++)
+		if (sizes[i] >= rounded)
+			return (sizes[i] * 1024 - mb) * 1000 <= 75 * mb ? sizes[i] : rounded;
+	return rounded;
+}

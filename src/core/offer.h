@@ -19,12 +19,17 @@ struct offer {
 	int64_t gpu_count;
 	int64_t vram_gb;	    /* per GPU, nominal GB */
 	int64_t price_u6;	    /* all-in USD an hour at the default disk */
-	int64_t min_bid_u6;	    /* UNKNOWN unless interruptible */
+	int64_t min_bid_u6;	    /* lowest bid, where the provider tells; UNKNOWN */
 	int64_t reliability_m;	    /* thousandths, 0..1000, or UNKNOWN */
 	int64_t confidence_m;	    /* availability_confidence in thousandths, 0..1000 */
 	int64_t max_duration_hours; /* or UNKNOWN */
 	int64_t cuda_m;		    /* CUDA version times 1000 ("12.4" -> 12400), or UNKNOWN */
 	bool available, interruptible;
+	/* What another disk costs. price_u6 counts disk_gb of it. */
+	int64_t disk_gb;      /* 0: the disk costs nothing */
+	int64_t disk_rate_u9; /* 10^-9 USD per GB and hour; 0: nothing */
+	int64_t disk_max_gb;  /* or UNKNOWN */
+	int64_t ports_max;    /* that can be mapped, SSH's own among them; or UNKNOWN */
 };
 
 /* How a value reads in info.json, in schema.json and on the manual page. */
@@ -38,6 +43,15 @@ struct offer_field {
 };
 extern const struct offer_field offer_fields[];
 extern const size_t offer_field_count;
+
+/* All-in price for another disk, rounded up; UNKNOWN if the machine has not so much. disk_gb UNKNOWN:
+ * the default disk. */
+int64_t offer_price(const struct offer *o, int64_t disk_gb);
+
+/* What is printed on the box: drivers show up to 1/16 less (ECC), so 23028 MB are 24 GB, and 15360 MB
+ * are 16. Between the sizes that exist, the next one if it is at most 7.5 % away; else rounded. 0 for
+ * what is not positive. mb: at most 2^40. */
+int64_t vram_nominal_gb(int64_t mb);
 
 /* Bit i set: field i of offer_fields reads differently. */
 uint64_t offer_diff(const struct offer *a, const struct offer *b);

@@ -33,6 +33,9 @@ struct policy {
 	char deployment[16];	/* 4 to 8 of [a-z0-9] */
 	unsigned char label_key[32];
 	int64_t local_max_sessions;
+	int64_t orphan_grace_us; /* ORPHAN_GRACE_PERIOD */
+	bool orphan_destroy;	 /* ORPHAN_ACTION=destroy */
+	int64_t default_disk_gb; /* DEFAULT_DISK_GB */
 };
 
 #define DRAFTS_PER_USER_MAX 100 /* lifecycle.md, States */

@@ -33,7 +33,8 @@ const struct query_key_info query_keys[Q_KEY_COUNT] = {
 			      "at least this availability_confidence, 0 to 1", V_DECIMAL},
 	[Q_MIN_CUDA] = {"min_cuda", NULL, "at least this CUDA version", V_DECIMAL},
 	[Q_INTERRUPTIBLE] = {"interruptible", NULL,
-			     "1: only machines that may be taken away; 0: only others", V_BOOL},
+			     "1: only machines that may be taken away; 0 or absent: only others",
+			     V_BOOL},
 };
 
 int query_key_find(struct str key)
@@ -533,6 +534,14 @@ bool query_match_key(const struct query *q, enum query_key key, const struct off
 }
 
 bool query_match(const struct query *q, const struct offer *o)
+{
+	/* A machine that may be taken away is for those who ask for it. */
+	if (o->interruptible && !(q->set & UINT32_C(1) << Q_INTERRUPTIBLE))
+		return false;
+	return query_match_said(q, o);
+}
+
+bool query_match_said(const struct query *q, const struct offer *o)
 {
 	if (!o->available)
 		return false;

@@ -48,7 +48,10 @@ int query_set(struct query *q, enum query_key key, struct str value, struct erro
 int query_parse(struct query *q, const char *text, struct error *why);
 void query_put(const struct query *q, struct buf *out); /* canonical, comma separated */
 
-bool query_match(const struct query *q, const struct offer *o); /* only available offers match */
+/* Only available offers match, and interruptible ones only where the query says interruptible=1. */
+bool query_match(const struct query *q, const struct offer *o);
+/* The same without what is not said: for queries that are one of several levels. */
+bool query_match_said(const struct query *q, const struct offer *o);
 bool query_match_key(const struct query *q, enum query_key key, const struct offer *o);
 bool gpu_model_match(const char *wanted, const char *model, bool exact);
 

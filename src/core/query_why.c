@@ -116,13 +116,21 @@ static void why_put_row(const char *condition, const struct why_row *row, const 
 	buf_putc(out, '\n');
 }
 
+/* Also the condition that stands where no other is said: machines that may be taken away are left out. */
+static bool why_meets(const struct query *q, enum query_key key, const struct offer *o)
+{
+	if (key == Q_INTERRUPTIBLE && !(q->set & UINT32_C(1) << key))
+		return !o->interruptible;
+	return query_match_key(q, key, o);
+}
+
 static void why_count(const struct query *q, const struct offer *o, struct why_row rows[WHY_ROWS])
 {
 	for (size_t i = 0; i < WHY_ROWS; i++) {
 		enum query_key key = i ? (enum query_key)(i - 1) : Q_KEY_COUNT;
 		uint64_t distance;
 
-		if (i == 0 ? o->available : query_match_key(q, key, o)) {
+		if (i == 0 ? o->available : why_meets(q, key, o)) {
 			rows[i].left++;
 			continue;
 		}
@@ -150,6 +158,8 @@ void query_why(const struct query *q, const struct inventory *inv, struct buf *o
 		struct query one = {.set = q->set & UINT32_C(1) << k, .gpu_exact = q->gpu_exact};
 		BUF condition = {0};
 
+		if (!one.set && k == Q_INTERRUPTIBLE && rows[k + 1].nearest)
+			why_put_row("interruptible=0", &rows[k + 1], why_field(k), out);
 		if (!one.set)
 			continue;
 		COPY(one.text[k], q->text[k]);

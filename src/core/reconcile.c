@@ -6,6 +6,11 @@
 #include "reconcile.h"
 
 #include "check.h"
+#include "mutant.h"
+
+/* How long lists may lack an instance whose id we know before it is asked for directly, and how long
+ * they may go on showing one whose DELETE was accepted. */
+#define LIST_DOUBT_US (20 * SECOND_US)
 
 static struct step wait_until(int64_t at_us)
 {
@@ -27,6 +32,11 @@ static int64_t earlier(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+static int64_t later(int64_t a, int64_t b)
+{
+	return a > b ? a : b;
+}
+
 /* act when `due` has come, else wait for it but not beyond `limit`. */
 static struct step when(int64_t due_us, int64_t now_us, enum action act, int64_t limit_us)
 {
@@ -38,18 +48,40 @@ static struct step when(int64_t due_us, int64_t now_us, enum action act, int64_t
 /* Rule 4: absence needs proof, and lists begun before the provider's lag is over prove nothing. */
 static bool two_lists_after(const struct observed *o, int64_t since_us)
 {
-	return o->absent_us[0] > since_us + o->lag_us;
+	return o->absent_us[MUTANT(3)] > since_us + (MUTANT(5) ? 0 : o->lag_us);
 }
 
 /* The create's outcome is unknown (rule 2): only complete lists resolve it. */
 static struct step resolve_create(const struct session *s, const struct observed *o, int64_t now_us,
 				  int64_t limit_us)
 {
-	if (two_lists_after(o, s->asked_us))
+	if (two_lists_after(o, s->asked_us > o->sent_by_us ? s->asked_us : o->sent_by_us))
 		return do_act(ACT_VOID);
 	if (o->list_busy)
 		return wait_until(limit_us);
 	return when(o->next_list_us, now_us, ACT_LIST, limit_us);
+}
+
+/* The DELETE was accepted. "gone": a direct query says so, and a complete list begun afterwards lacks
+ * it. Where lists show everything the first of them tells when to ask, so that one query is enough. */
+static struct step prove_gone(const struct observed *o, int64_t now_us)
+{
+	int64_t doubt_us = o->destroy_ok_us + LIST_DOUBT_US;
+
+	if (MUTANT(6))
+		return do_act(ACT_GONE);
+	if (o->gone_us[1] < o->destroy_ok_us) {
+		if (!o->by_list || o->absent_us[1] >= o->destroy_ok_us || now_us >= doubt_us)
+			return when(o->next_look_us, now_us, ACT_LOOK, INT64_MAX);
+		if (o->list_busy)
+			return wait_until(doubt_us);
+		return when(o->next_list_us, now_us, ACT_LIST, doubt_us);
+	}
+	if (o->absent_us[1] >= o->gone_us[1])
+		return do_act(ACT_GONE);
+	if (o->list_busy)
+		return wait_until(INT64_MAX);
+	return when(o->next_list_us, now_us, ACT_LIST, INT64_MAX);
 }
 
 /* The instance is not wanted any more: on to the proof that it is gone (rules 3, 4, 12). */
@@ -78,14 +110,7 @@ static struct step remove_instance(const struct session *s, const struct observe
 		return wait_until(INT64_MAX);
 	if (!o->destroy_ok_us)
 		return when(o->next_destroy_us, now_us, ACT_DESTROY, INT64_MAX);
-	/* "gone": a direct query says so, and a complete list begun afterwards lacks it. */
-	if (o->gone_us[1] < o->destroy_ok_us)
-		return when(o->next_look_us, now_us, ACT_LOOK, INT64_MAX);
-	if (o->absent_us[1] >= o->gone_us[1])
-		return do_act(ACT_GONE);
-	if (o->list_busy)
-		return wait_until(INT64_MAX);
-	return when(o->next_list_us, now_us, ACT_LIST, INT64_MAX);
+	return prove_gone(o, now_us);
 }
 
 /* Limits that end whatever costs money (rule 10); returns the deadline if none is reached. */
@@ -128,36 +153,75 @@ static struct step pending(const struct session *s, const struct observed *o,
 	return when(o->next_choose_us, now_us, ACT_CHOOSE, limit);
 }
 
-/* The machine exists and is wanted: wait for it to boot, then for its SSH server. */
-static struct step boot(const struct session *s, const struct observed *o, const struct policy *p,
-			int64_t ssh_timeout_us, int64_t now_us, int64_t limit_us)
+/* Is there a key to be given to the machine now? Else *limit_us is when. */
+static bool attach_due(const struct session *s, const struct observed *o, int64_t now_us,
+		       int64_t *limit_us)
 {
-	int64_t deadline;
+	if (s->attached >= o->keys || o->attach_busy)
+		return false;
+	if (now_us >= o->next_attach_us)
+		return true;
+	*limit_us = earlier(*limit_us, o->next_attach_us);
+	return false;
+}
 
-	if (o->probe_ok)
-		return do_act(ACT_RUNNING);
-	if (o->status == INST_BROKEN || o->status == INST_STOPPED)
-		return do_cause(ACT_FAIL_ATTEMPT, END_BOOT);
-	if (o->gone_us[0] > s->asked_us && o->absent_us[1] > o->gone_us[0])
-		return do_cause(ACT_FAIL_ATTEMPT, END_BOOT);
-	deadline = s->booted_us ? s->booted_us + ssh_timeout_us : s->asked_us + p->boot_timeout_us;
-	if (now_us >= deadline)
-		return do_cause(ACT_FAIL_ATTEMPT, s->booted_us ? END_SSH : END_BOOT);
-	limit_us = earlier(limit_us, deadline);
-	/* TCP is tried from the moment when an address is known; it does not wait for the status.
-	 */
-	if (s->ssh_host[0] && s->ssh_port && !o->probe_busy && now_us >= o->next_probe_us)
-		return do_act(ACT_PROBE);
-	if (s->ssh_host[0] && s->ssh_port && !o->probe_busy)
-		limit_us = earlier(limit_us, o->next_probe_us);
-	if (o->gone_us[1] && !o->list_busy) {
+/* Do complete lists lack it for so long that it is asked for directly? */
+static bool absence_doubted(const struct observed *o, int64_t now_us)
+{
+	if (!o->absent_us[1])
+		return false;
+	return !o->by_list || now_us >= o->absent_since_us + LIST_DOUBT_US;
+}
+
+/* The next look at a machine that boots: by lists where they tell all, which serves every machine that
+ * boots with one call; else by a direct query. */
+static struct step watch_boot(const struct observed *o, int64_t now_us, int64_t limit_us)
+{
+	if (o->by_list && !o->call_busy && absence_doubted(o, now_us)) {
+		if (now_us >= o->next_look_us)
+			return do_act(ACT_LOOK);
+		limit_us = earlier(limit_us, o->next_look_us);
+	}
+	if ((o->by_list || o->gone_us[1]) && !o->list_busy) {
 		if (now_us >= o->next_list_us)
 			return do_act(ACT_LIST);
 		limit_us = earlier(limit_us, o->next_list_us);
 	}
-	if (o->call_busy)
+	if (o->by_list || o->call_busy)
 		return wait_until(limit_us);
 	return when(o->next_look_us, now_us, ACT_LOOK, limit_us);
+}
+
+/* The machine exists and is wanted: wait for it to boot, then for its SSH server. */
+static struct step boot(const struct session *s, const struct observed *o, const struct policy *p,
+			int64_t ssh_timeout_us, int64_t now_us, int64_t limit_us)
+{
+	bool addressed = s->ssh_host[0] && s->ssh_port;
+	int64_t deadline;
+
+	if (o->over_price)
+		return do_cause(ACT_FAIL_ATTEMPT, END_PRICE);
+	if (o->probe_ok)
+		return do_act(ACT_RUNNING);
+	if (o->stopped_us[0])
+		return do_cause(ACT_FAIL_ATTEMPT, END_BOOT);
+	if (o->gone_us[0] > s->asked_us && o->absent_us[1] > o->gone_us[0] &&
+	    (!o->lag_us || two_lists_after(o, s->asked_us)))
+		return do_cause(ACT_FAIL_ATTEMPT, END_BOOT);
+	deadline = s->booted_us ? later(s->booted_us, o->watched_us) + ssh_timeout_us
+				: later(s->asked_us, o->watched_us) + p->boot_timeout_us;
+	if (now_us >= deadline)
+		return do_cause(ACT_FAIL_ATTEMPT, s->booted_us ? END_SSH : END_BOOT);
+	limit_us = earlier(limit_us, deadline);
+	if (attach_due(s, o, now_us, &limit_us))
+		return do_act(ACT_ATTACH);
+	/* TCP is tried from the moment when an address is known; it does not wait for the status.
+	 */
+	if (addressed && !o->probe_busy && now_us >= o->next_probe_us)
+		return do_act(ACT_PROBE);
+	if (addressed && !o->probe_busy)
+		limit_us = earlier(limit_us, o->next_probe_us);
+	return watch_boot(o, now_us, limit_us);
 }
 
 static struct step provisioning(const struct session *s, const struct observed *o,
@@ -179,7 +243,7 @@ static struct step provisioning(const struct session *s, const struct observed *
 			return wait_until(limit);
 		return when(o->next_choose_us, now_us, ACT_CHOOSE, earlier(limit, s->start_by_us));
 	case I_ASKED:
-		if (o->call_busy || o->journal_busy) /* rule 1: intent first */
+		if (o->call_busy || (o->journal_busy && !MUTANT(4))) /* rule 1: intent first */
 			return wait_until(limit);
 		if (o->may_create)
 			return do_act(ACT_CREATE);
@@ -203,14 +267,24 @@ static struct step running(const struct session *s, const struct observed *o,
 
 	if (limit_reached(s, o, p, now_us, &end, &limit))
 		return end;
+	if (o->over_price)
+		return do_cause(ACT_END, END_PRICE);
+	/* Taken back by the provider. One on demand that was stopped (no credit, in the console) is
+	 * not ours to destroy: nobody ordered it. */
+	if (s->bid_u6 != UNKNOWN && o->stopped_us[0])
+		return do_cause(ACT_END, END_PREEMPTED);
 	/* Lost: two complete lists and two direct queries agree (rule 4). A list comes with every
 	 * reconciliation; one that lacks it asks for a closer look. */
 	if (o->absent_us[0] && o->gone_us[0] && two_lists_after(o, s->asked_us))
 		return do_cause(ACT_END, END_LOST);
-	if (o->absent_us[1] && !o->call_busy && o->gone_us[1] <= o->absent_us[1])
+	if (attach_due(s, o, now_us, &limit))
+		return do_act(ACT_ATTACH);
+	if (absence_doubted(o, now_us) && !o->call_busy && o->gone_us[1] <= o->absent_us[1])
 		return when(o->next_look_us, now_us, ACT_LOOK, limit);
-	if (o->gone_us[1] && !o->list_busy)
+	if ((o->gone_us[1] || (o->stopped_us[1] && s->bid_u6 != UNKNOWN)) && !o->list_busy)
 		return when(o->next_list_us, now_us, ACT_LIST, limit);
+	if (o->absent_us[1] && !absence_doubted(o, now_us))
+		limit = earlier(limit, o->absent_since_us + LIST_DOUBT_US);
 	return wait_until(limit);
 }
 

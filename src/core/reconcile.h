@@ -17,14 +17,27 @@ struct observed {
 	bool journal_busy; /* the record is not durable yet: nothing that costs may be sent */
 	bool call_busy;	   /* a create, look or destroy of it is under way */
 	bool list_busy;	   /* a list that serves it is under way */
-	bool probe_busy, keygen_busy;
+	bool probe_busy, keygen_busy, attach_busy;
 	bool may_create; /* this process journaled the attempt and has not sent it yet */
 	int64_t lag_us;	 /* of the provider */
+	bool by_list;	 /* lists tell all about it: direct queries are for proofs */
+	int64_t keys;	 /* that its machine is to be given after the create; 0 = none */
+	/* After a restart: the create left before this, if it did. 0: asked_us is when it left. */
+	int64_t sent_by_us;
+	/* After a restart: since when this process looks. Nobody looked before, so no limit of booting and
+	 * of the login ran. */
+	int64_t watched_us;
 	enum instance_status status; /* last said */
+	int64_t status_us;	     /* since when it says so; 0 = it said nothing yet */
+	/* Begin of the last two observations in a row that said stopped or failed; older first. */
+	int64_t stopped_us[2];
+	bool over_price;	 /* the first price that it charged is above the cap */
+	int64_t absent_since_us; /* begin of the first complete list of those that lack it now */
 	int64_t absent_us[2]; /* begin of the last two complete lists that lacked it; older first */
 	int64_t gone_us[2];   /* begin of the last two direct queries that said gone; older first */
 	int64_t destroy_ok_us; /* the DELETE was accepted */
 	int64_t next_look_us, next_list_us, next_probe_us, next_destroy_us, next_choose_us;
+	int64_t next_attach_us;
 	int64_t hold_released_us; /* the last holder closed it */
 	bool probe_ok;		  /* an SSH login worked (in this attempt) */
 	bool late_look_done;
@@ -38,6 +51,7 @@ enum action {
 	ACT_LIST,	  /* ask the provider for everything that carries our mark */
 	ACT_LOOK,	  /* ask for this instance */
 	ACT_VOID,	  /* proven: the create never had an effect */
+	ACT_ATTACH,	  /* give its machine the next key */
 	ACT_PROBE,	  /* try to log in */
 	ACT_RUNNING,	  /* the login worked */
 	ACT_FAIL_ATTEMPT, /* give this attempt up, for `cause` */

@@ -49,6 +49,10 @@ enum end_cause {
 	END_BOOT,
 	END_SSH,
 	END_REFUSED,
+	END_PREEMPTED, /* an interruptible machine was taken back */
+	END_MONEY,     /* the provider wants money first: its words are in `reason` */
+	END_PRICE,     /* it charges more than the cap */
+	END_KEY,       /* the provider refuses our key */
 	END_COUNT
 };
 enum err end_cause_err(enum end_cause c); /* what a wait for ready is told */
@@ -71,7 +75,7 @@ void secret_wipe(struct secret *s);
 	N(owner_gid)                                                                \
 	T(owner_name, 64)                                                           \
 	N(dir_mode) /* permission bits of the directory */                          \
-	T(consumer, 64)                                                             \
+	L(consumer) /* any text; see session_consumer */                            \
 	T(workload, 16)                                                             \
 	T(label_text, 64)                                                           \
 	N(state)                                                                    \
@@ -127,7 +131,15 @@ void secret_wipe(struct secret *s);
 	N(deletes)                                                                  \
 	N(looks)	/* calls made for this session */                           \
 	L(evidence)	/* why we believe that the instance is gone */              \
-	N(late_look_us) /* when to look once more after the receipt; 0 = done */
+	N(late_look_us) /* when to look once more after the receipt; 0 = done */    \
+	/* Version 2. */                                                            \
+	N(rate_u6)    /* USD an hour charged since rate_us; UNKNOWN: price_u6 */    \
+	N(rate_us)    /* 0: since asked_us */                                       \
+	N(settled_u6) /* cost of this attempt before rate_us */                     \
+	N(disk_gb)    /* as bought; UNKNOWN: the default */                         \
+	N(bid_u6)     /* USD an hour; UNKNOWN: on demand */                         \
+	N(attached)   /* how many keys this attempt's instance was given */         \
+	L(ports)      /* lines "PORT HOST HOSTPORT" of the machine's mapped ports */
 
 struct session {
 #define T(name, size) char name[size];
@@ -140,6 +152,11 @@ struct session {
 #undef L
 #undef K
 };
+
+static inline const char *session_consumer(const struct session *s)
+{
+	return s->consumer ? s->consumer : "";
+}
 
 enum field_kind { F_TEXT, F_INT, F_LONG, F_SECRET };
 struct session_field {
@@ -161,6 +178,11 @@ int session_unpack(struct session *s, const struct journal_op *op, struct error 
 /* Money, a function of recorded times and prices: right at any moment and after any restart. */
 int64_t session_billed_us(const struct session *s, int64_t now_us); /* all attempts */
 int64_t session_cost_u6(const struct session *s, int64_t now_us);
+/* From now on the machine is charged at `rate_u6` (UNKNOWN: the price); what it cost so far stays as
+ * it is. True if that is a change. */
+bool session_charge(struct session *s, int64_t price_u6, int64_t rate_u6, int64_t now_us);
+/* USD an hour charged now: in its present status, else the price. */
+int64_t session_rate_u6(const struct session *s);
 int64_t session_cost_max_u6(const struct session *s); /* at expires_us; UNKNOWN before purchase */
 int64_t cost_of(int64_t price_u6, int64_t us);	      /* rounded to the nearest, no overflow */
 
@@ -171,5 +193,18 @@ void label_make(char out[64], const char *deployment, const char *session_id, in
 /* true and the parts if the label is well-formed and its mac is ours. */
 bool label_verify(const char *label, const char *deployment, const unsigned char key[32],
 		  char session_id[40], int64_t *attempt);
+
+/* What a machine that carries a verified label is, seen from the record of its session. */
+enum mark {
+	MARK_OURS,   /* the session's own machine, or may be: its attempt is not resolved yet */
+	MARK_ORPHAN, /* no such session is recorded */
+	MARK_LATE,   /* of an attempt that is over, or a second machine of one create */
+	MARK_NEWER,  /* of an attempt that is not recorded yet: the records are an old copy */
+	MARK_RISEN,  /* was proven gone, and is seen again */
+};
+#define ORPHANS_AT_ONCE \
+	5 /* more of them in one list: our books may be wrong rather than the cloud */
+/* Of the session (NULL: none of that id) only attempt, instance_state and instance_id count. */
+enum mark session_mark(const struct session *s, int64_t attempt, const char *instance_id);
 
 #endif

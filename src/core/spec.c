@@ -24,6 +24,9 @@ void spec_init(struct spec *s)
 		.ssh_timeout_us = UNKNOWN,
 		.wait_us = UNKNOWN,
 		.protect = UNKNOWN,
+		.bid_u6 = UNKNOWN,
+		.disk_gb = UNKNOWN,
+		.launch_mode = UNKNOWN,
 	};
 }
 
@@ -32,7 +35,11 @@ void spec_free(struct spec *s)
 	if (s->env) /* people put tokens there */
 		explicit_bzero(s->env, SPEC_ENV_MAX * sizeof(*s->env));
 	free(s->env);
+	if (s->on_start) /* and there */
+		explicit_bzero(s->on_start, strlen(s->on_start));
+	free(s->on_start);
 	free(s->ssh_public_key);
+	free(s->consumer);
 	spec_init(s);
 }
 
@@ -173,6 +180,29 @@ static int check_pair(struct spec_parse_state *st, enum query_key low, enum quer
 		       query_keys[low].name, q->text[low], query_keys[high].name, q->text[high]);
 }
 
+/* A bid belongs to the market of bids, and is a price. That one is missing is no contradiction: shells
+ * write line by line, so the purchase asks for it. */
+static int check_bid(struct spec_parse_state *st)
+{
+	const struct query *q = &st->out->query;
+	int line = st->place[K_BID].line, column = st->place[K_BID].column;
+	BUF bid = {.max = 32};
+
+	if (st->out->bid_u6 == UNKNOWN)
+		return 0;
+	put_money(&bid, st->out->bid_u6);
+	if (q->set & UINT32_C(1) << Q_INTERRUPTIBLE && !q->num[Q_INTERRUPTIBLE])
+		return fail_at(st->why, ERR_INVALID, line, column,
+			       "bid=%s: only an interruptible machine takes a bid; write "
+			       "interruptible=1, or leave the bid out",
+			       bid.data);
+	if (q->set & UINT32_C(1) << Q_MAX_PRICE && st->out->bid_u6 > q->num[Q_MAX_PRICE])
+		return fail_at(st->why, ERR_INVALID, line, column,
+			       "bid=%s is more than max_price=%s; lower the one or raise the other",
+			       bid.data, q->text[Q_MAX_PRICE]);
+	return 0;
+}
+
 /* Combinations that can never be bought. */
 static int check_whole(struct spec_parse_state *st)
 {
@@ -180,17 +210,35 @@ static int check_whole(struct spec_parse_state *st)
 	int err = check_hours(st);
 
 	for (size_t i = 0; st->out->offer[0] && err == 0 && i < Q_KEY_COUNT; i++)
-		if (i != Q_MAX_PRICE && q->set & UINT32_C(1) << i)
+		if (q->set & UINT32_C(1) << i && i != Q_MAX_PRICE &&
+		    !(i == Q_INTERRUPTIBLE && q->num[i]))
 			err = fail_at(st->why, ERR_INVALID, st->query_place[i].line,
 				      st->query_place[i].column,
 				      "%s: offer= already says which one; leave out either (only "
-				      "max_price may stand beside offer=, as a cap)",
+				      "max_price may stand beside offer=, as a cap, and "
+				      "interruptible=1 with a bid)",
 				      query_keys[i].name);
 	if (err == 0)
 		err = check_pair(st, Q_MIN_VRAM, Q_MAX_VRAM);
 	if (err == 0)
 		err = check_pair(st, Q_MIN_GPU_COUNT, Q_GPU_COUNT);
+	if (err == 0)
+		err = check_bid(st);
 	return err;
+}
+
+/* Escapes can make the canonical text longer than what was written, and it is what is kept. */
+static int check_size(const struct spec_parse_state *st)
+{
+	BUF canonical = {.max = SPEC_MAX};
+
+	spec_put(st->out, &canonical);
+	if (!canonical.failed)
+		return 0;
+	return fail(st->why, ERR_TOO_BIG,
+		    "with every quote and control character escaped this is a spec of more than "
+		    "%zu KiB; write less",
+		    SPEC_MAX / 1024);
 }
 
 static bool looks_like_json(const char *text, size_t n)
@@ -222,6 +270,9 @@ int spec_parse(const char *text, size_t n, struct spec *out, enum spec_end *end,
 			   : spec_parse_words(&st, text, n, end);
 	if (err == 0)
 		err = check_whole(&st);
+	if (err == 0 &&
+	    n > SPEC_MAX / 4) /* no escape is four times as long as what it stands for */
+		err = check_size(&st);
 	if (cut)
 		*end = SPEC_UNFINISHED;
 	if (err)
@@ -240,22 +291,52 @@ static bool is_plain(const char *v)
 	return *v && v[strspn(v, plain)] == '\0';
 }
 
+static bool has_control(const char *v)
+{
+	size_t n = strlen(v);
+
+	for (size_t i = 0; i < n;) {
+		int step = utf8_step(v + i, n - i);
+
+		if (step <= 0 || utf8_is_control(v + i, step))
+			return true;
+		i += (size_t)step;
+	}
+	return false;
+}
+
+/* Inside "...": whatever else would end the line or the quotes. */
+static void put_quoted(const char *v, struct buf *out)
+{
+	size_t n = strlen(v);
+
+	for (size_t i = 0; i < n;) {
+		int step = utf8_step(v + i, n - i);
+		size_t k = step <= 0 ? 1 : (size_t)step;
+
+		if (step <= 0 || utf8_is_control(v + i, step))
+			for (size_t j = 0; j < k; j++)
+				buf_printf(out, "\\x%02x", (unsigned char)v[i + j]);
+		else if (v[i] == '"' || v[i] == '\\')
+			buf_printf(out, "\\%c", v[i]);
+		else
+			buf_add(out, v + i, k);
+		i += k;
+	}
+}
+
 static void spec_put_pair(const char *key, const char *value, struct buf *out)
 {
 	buf_printf(out, "%s=", key);
 	if (is_plain(value)) {
 		buf_puts(out, value);
-	} else if (!strchr(value, '\'')) {
+	} else if (!strchr(value, '\'') && !has_control(value)) {
 		buf_putc(out, '\'');
 		buf_puts(out, value);
 		buf_putc(out, '\'');
 	} else {
 		buf_putc(out, '"');
-		for (; *value; value++) {
-			if (*value == '"' || *value == '\\')
-				buf_putc(out, '\\');
-			buf_putc(out, *value);
-		}
+		put_quoted(value, out);
 		buf_putc(out, '"');
 	}
 	buf_putc(out, '\n');
@@ -277,6 +358,15 @@ static void put_text(const char *key, const char *v, struct buf *out)
 {
 	if (v && *v)
 		spec_put_pair(key, v, out);
+}
+
+static void put_ports(const char *key, const struct spec *s, struct buf *out)
+{
+	BUF list = {.max = 8 * SPEC_PORTS_MAX};
+
+	for (size_t i = 0; i < s->port_count; i++)
+		buf_printf(&list, "%s%" PRId64, i ? "," : "", s->ports[i]);
+	put_text(key, list.data, out);
 }
 
 static void spec_put_key(const struct spec *s, enum spec_key_id id, struct buf *out)
@@ -326,6 +416,33 @@ static void spec_put_key(const struct spec *s, enum spec_key_id id, struct buf *
 		break;
 	case K_PROTECT:
 		put_int(name, s->protect, out);
+		break;
+	case K_BID:
+		if (s->bid_u6 != UNKNOWN) {
+			BUF money = {.max = 32};
+
+			put_money(&money, s->bid_u6);
+			put_text(name, money.data, out);
+		}
+		break;
+	case K_DISK_GB:
+		put_int(name, s->disk_gb, out);
+		break;
+	case K_IMAGE:
+		put_text(name, s->image, out);
+		break;
+	case K_TEMPLATE:
+		put_text(name, s->template_id, out);
+		break;
+	case K_ON_START:
+		put_text(name, s->on_start, out);
+		break;
+	case K_PORTS:
+		put_ports(name, s, out);
+		break;
+	case K_LAUNCH_MODE:
+		put_text(name, s->launch_mode == UNKNOWN ? "" : launch_mode_names[s->launch_mode],
+			 out);
 		break;
 	case K_ENV:
 		for (size_t i = 0; i < s->env_count; i++) {

@@ -67,9 +67,26 @@ static void walk_value(struct walk *w)
 	}
 }
 
+/* The one array that a key takes: whole numbers, as the words say them with commas. False: another. */
+static bool numbers_of(json_t *array, struct buf *out)
+{
+	size_t i;
+	json_t *one;
+
+	json_array_foreach(array, i, one)
+	{
+		if (!json_is_integer(one))
+			return false;
+		buf_printf(out, "%s%" JSON_INTEGER_FORMAT, i ? "," : "", json_integer_value(one));
+	}
+	return !out->failed;
+}
+
 static int apply_member(struct spec_parse_state *st, struct spec_word *word, json_t *value,
 			struct str raw)
 {
+	BUF numbers = {.max = SPEC_MAX};
+
 	switch (json_typeof(value)) {
 	case JSON_STRING:
 		word->kind = WORD_TEXT;
@@ -86,8 +103,14 @@ static int apply_member(struct spec_parse_state *st, struct spec_word *word, jso
 		word->kind = WORD_BOOL;
 		word->value = str_of(json_is_true(value) ? "1" : "0");
 		break;
-	case JSON_NULL:
 	case JSON_ARRAY:
+		if (numbers_of(value, &numbers)) {
+			word->kind = WORD_LIST;
+			word->value = (struct str){numbers.data ? numbers.data : "", numbers.len};
+			break;
+		}
+		__attribute__((fallthrough));
+	case JSON_NULL:
 	case JSON_OBJECT:
 		word->kind = WORD_OTHER;
 		word->value = str_of("");

@@ -40,7 +40,7 @@ const struct spec_key spec_keys[] = {
 	[K_HOURS] = {"hours", "reservation_hours", "h",
 		     "how long the session lives from its purchase: 1 to 12", "hours=2"},
 	[K_CONSUMER] = {"consumer", "consumer_id", NULL,
-			"whose cost it is, for the books; at most 63 bytes", "consumer=team-a"},
+			"whose cost it is, for the books: any text", "consumer=team-a"},
 	[K_WORKLOAD_TYPE] = {"workload_type", NULL, NULL,
 			     "what it is for, a word for the books; llm if not said",
 			     "workload_type=training"},
@@ -61,6 +61,25 @@ const struct spec_key spec_keys[] = {
 		    "how long to wait for a matching offer; max = for ever; not said = not at all",
 		    "wait=30"},
 	[K_PROTECT] = {"protect", NULL, NULL, "1 makes rmdir of the session EBUSY", "protect=1"},
+	[K_BID] = {"bid", NULL, "USD/h",
+		   "with interruptible=1: what you pay at most; more than another's keeps the "
+		   "machine",
+		   "bid=0.15"},
+	[K_DISK_GB] = {"disk_gb", NULL, "GB", "size of the machine's disk", "disk_gb=100"},
+	[K_IMAGE] = {"image", "docker_image", NULL, "container image to run, with its tag",
+		     "image=pytorch/pytorch:latest"},
+	[K_TEMPLATE] = {"template", "template_hash_id", NULL,
+			"id of a template of the provider, which an image= overrides",
+			"template=4e17788f74f075dd9aab7d0d4427968f"},
+	[K_ON_START] = {"on_start", "on_start_cmd", NULL,
+			"shell commands that the machine runs when it starts; at most 4096 bytes",
+			"on_start='pip install vllm'"},
+	[K_PORTS] = {"ports", "exposed_ports", NULL,
+		     "ports of the machine to be reached from outside, with commas; see ports/",
+		     "ports=8000,8888"},
+	[K_LAUNCH_MODE] = {"launch_mode", NULL, NULL,
+			   "ssh, which is the only one: the machine is logged in to",
+			   "launch_mode=ssh"},
 	[K_ENV] = {"env.", NULL, NULL,
 		   "env.NAME=VALUE sets an environment variable on the machine; at most 64",
 		   "env.MODEL=llama"},
@@ -73,27 +92,8 @@ _Static_assert(ARRAY_LEN(spec_keys) == K_COUNT, "every key has a row");
 
 /* Of later stages, and REST fields that go with them. */
 static const char *const later_keys[] = {
-	"idle_minutes",
-	"storage_policy",
-	"disk_gb",
-	"vcpus",
-	"ram_gb",
-	"image",
-	"template",
-	"on_start",
-	"on_stop",
-	"ports",
-	"launch_mode",
-	"bid",
-	"docker_image",
-	"model_id",
-	"quantization",
-	"auto_retry",
-	"exposed_ports",
-	"on_start_cmd",
-	"template_hash_id",
-	"gpu_indices",
-	"idle_threshold_minutes",
+	"idle_minutes", "storage_policy", "vcpus",	"ram_gb",      "on_stop",
+	"model_id",	"quantization",	  "auto_retry", "gpu_indices", "idle_threshold_minutes",
 };
 
 /* ---- reading: each gets the value, and says "must ..." if it does not like it ---- */
@@ -147,7 +147,13 @@ static int read_hours(struct spec *s, struct str v, struct error *why)
 
 static int read_consumer(struct spec *s, struct str v, struct error *why)
 {
-	return read_free_text(v, s->consumer, why);
+	char *copy = strndup(v.p, v.n);
+
+	if (!copy)
+		return fail(why, ERR_NO_MEMORY, "out of memory");
+	free(s->consumer);
+	s->consumer = copy;
+	return 0;
 }
 
 static int read_label(struct spec *s, struct str v, struct error *why)
@@ -322,7 +328,7 @@ static int read_public_key(struct spec *s, struct str v, struct error *why)
 
 /* ---- the rules: what JSON type a key takes, and how it is read ---- */
 
-enum json_takes { TAKES_TEXT, TAKES_NUMBER, TAKES_BOOL, TAKES_MINUTES };
+enum json_takes { TAKES_TEXT, TAKES_NUMBER, TAKES_BOOL, TAKES_MINUTES, TAKES_LIST };
 
 static const struct {
 	enum json_takes takes;
@@ -340,6 +346,13 @@ static const struct {
 	[K_SSH_TIMEOUT_MINUTES] = {TAKES_NUMBER, read_ssh_timeout},
 	[K_WAIT] = {TAKES_MINUTES, read_wait},
 	[K_PROTECT] = {TAKES_BOOL, read_protect},
+	[K_BID] = {TAKES_NUMBER, spec_read_bid},
+	[K_DISK_GB] = {TAKES_NUMBER, spec_read_disk},
+	[K_IMAGE] = {TAKES_TEXT, spec_read_image},
+	[K_TEMPLATE] = {TAKES_TEXT, spec_read_template},
+	[K_ON_START] = {TAKES_TEXT, spec_read_on_start},
+	[K_PORTS] = {TAKES_LIST, spec_read_ports},
+	[K_LAUNCH_MODE] = {TAKES_TEXT, spec_read_launch_mode},
 	[K_ENV] = {TAKES_TEXT, NULL},	 /* spec_env_set */
 	[K_COMMIT] = {TAKES_BOOL, NULL}, /* apply_commit */
 };
@@ -385,6 +398,12 @@ static int check_type(struct spec_parse_state *st, const struct spec_word *w, en
 		wanted = w->kind == WORD_NUMBER || str_is(w->value, "max")
 				 ? NULL
 				 : "must be a JSON number without quotes, or \"max\"";
+		break;
+	case TAKES_LIST:
+		wanted = w->kind == WORD_LIST || w->kind == WORD_TEXT
+				 ? NULL
+				 : "must be a JSON array of numbers, or a string of them with "
+				   "commas";
 		break;
 	}
 	return wanted ? fail_word(st, w, ERR_INVALID, wanted) : 0;
@@ -475,13 +494,14 @@ static int spec_key_find(const struct spec_word *w, bool aliases)
 	return -1;
 }
 
-/* No value holds a control character, however it was written (JSON can escape one). */
-static bool value_is_clean(struct str v)
+/* No value holds a control character, however it was written (escapes can write one), but for a
+ * consumer's, which comes from accounts elsewhere and may be any text, and for a script. */
+static bool value_is_clean(struct str v, bool any_text)
 {
 	for (size_t i = 0; i < v.n;) {
 		int step = utf8_step(v.p + i, v.n - i);
 
-		if (step <= 0 || utf8_is_control(v.p + i, step))
+		if (step <= 0 || (!any_text && utf8_is_control(v.p + i, step)))
 			return false;
 		i += (size_t)step;
 	}
@@ -494,13 +514,16 @@ int spec_apply(struct spec_parse_state *st, const struct spec_word *w, bool once
 	int id = spec_key_find(w, json), key = query_key_find(w->key), err;
 	struct error inner;
 	char shown[56];
+	bool any_text;
 
 	if (id < 0 && key < 0)
 		return fail_unknown(st, w);
-	if (!value_is_clean(w->value))
-		return fail_word(
-			st, w, ERR_INVALID,
-			"the value must not hold control characters, line breaks included");
+	any_text = id == K_CONSUMER || id == K_ON_START;
+	if (!value_is_clean(w->value, any_text))
+		return fail_word(st, w, ERR_INVALID,
+				 any_text ? "the value is not valid UTF-8"
+					  : "the value must not hold control characters, "
+					    "line breaks included");
 	if (id == K_ENV)
 		return apply_env(st, w, once);
 	if (id < 0)
@@ -521,7 +544,8 @@ int spec_apply(struct spec_parse_state *st, const struct spec_word *w, bool once
 						   : "a value is missing; write key=value");
 	if (rules[id].read(st->out, w->value, &inner) == 0)
 		return 0;
-	show_value(shown, sizeof(shown), w->value);
+	show_value(shown, sizeof(shown),
+		   id == K_ON_START ? str_of("...") : w->value); /* may hold a token */
 	return fail_at(st->why, inner.code, w->line, w->column, "%s=%s: %s", spec_keys[id].name,
 		       shown, inner.text);
 }

@@ -1,7 +1,7 @@
 /*
  * What the files of the spec share: one word as both grammars deliver it, the ids of the keys, and
- * where each was seen. spec_words.c and spec_json.c cut a text into words; spec_keys.c gives them a
- * meaning; spec.c decides which grammar it is and checks the whole. Pure; any thread.
+ * where each was seen. spec_words.c and spec_json.c cut a text into words; spec_keys.c and
+ * spec_machine.c give them a meaning; spec.c decides which grammar it is and checks the whole. Pure; any thread.
  */
 #ifndef GPUFS_CORE_SPEC_PARTS_H
 #define GPUFS_CORE_SPEC_PARTS_H
@@ -27,6 +27,13 @@ enum spec_key_id {
 	K_SSH_TIMEOUT_MINUTES,
 	K_WAIT,
 	K_PROTECT,
+	K_BID,
+	K_DISK_GB,
+	K_IMAGE,
+	K_TEMPLATE,
+	K_ON_START,
+	K_PORTS,
+	K_LAUNCH_MODE,
 	K_ENV,
 	K_COMMIT,
 	K_COUNT
@@ -38,7 +45,8 @@ enum word_kind {
 	WORD_TEXT,
 	WORD_NUMBER,
 	WORD_BOOL,  /* of JSON; a bool's value is "1" or "0" */
-	WORD_OTHER, /* of JSON: null, an array, an object: no key takes one */
+	WORD_LIST,  /* of JSON: an array of whole numbers; the value has them with commas */
+	WORD_OTHER, /* of JSON: null, another array, an object: no key takes one */
 };
 
 struct spec_word {
@@ -58,10 +66,21 @@ struct spec_parse_state {
 	bool hours_undecided; /* the unfinished word may turn out to be override_hard_max */
 };
 
+extern const char *const launch_mode_names[1];
+
 /* Apply one word. `once`: a second one of the same key is refused (JSON); else it replaces. */
 int spec_apply(struct spec_parse_state *st, const struct spec_word *w, bool once);
 /* env.NAME=VALUE, kept sorted by name. `once` as above. */
 int spec_env_set(struct spec *s, struct str name, struct str value, bool once, struct error *why);
+
+/* spec_machine.c: how these keys' values are read. */
+int spec_read_bid(struct spec *s, struct str v, struct error *why);
+int spec_read_disk(struct spec *s, struct str v, struct error *why);
+int spec_read_image(struct spec *s, struct str v, struct error *why);
+int spec_read_template(struct spec *s, struct str v, struct error *why);
+int spec_read_on_start(struct spec *s, struct str v, struct error *why);
+int spec_read_ports(struct spec *s, struct str v, struct error *why);
+int spec_read_launch_mode(struct spec *s, struct str v, struct error *why);
 
 /* The grammars. Both call spec_apply for each word and set *end. */
 int spec_parse_words(struct spec_parse_state *st, const char *text, size_t n, enum spec_end *end);

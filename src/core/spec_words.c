@@ -54,6 +54,33 @@ static int fail_place(struct spec_parse_state *st, const struct scan *sc, size_t
 }
 
 /* From an opening quote to behind the closing one. */
+/* Behind a backslash: the byte that is meant, or -1. *used: how many bytes of text that is; 0: the
+ * text ends first. \xNN is how the canonical print writes what must not break a line. */
+static int unescape(const char *s, size_t n, size_t *used)
+{
+	static const char digits[] = "0123456789abcdef";
+	int byte = 0;
+
+	*used = n ? 1 : 0;
+	if (n == 0 || s[0] == '"' || s[0] == '\\')
+		return n ? s[0] : 0;
+	if (s[0] != 'x')
+		return -1;
+	for (size_t i = 1; i <= 2; i++) {
+		const char *at = i < n && s[i] ? strchr(digits, s[i] | 0x20) : NULL;
+
+		if (i == n) {
+			*used = 0;
+			return 0;
+		}
+		if (!at)
+			return -1;
+		byte = byte * 16 + (int)(at - digits);
+	}
+	*used = 3;
+	return byte ? byte : -1;
+}
+
 static enum step scan_quoted(struct spec_parse_state *st, struct scan *sc)
 {
 	size_t open = sc->at, newline = 0;
@@ -75,16 +102,20 @@ static enum step scan_quoted(struct spec_parse_state *st, struct scan *sc)
 		if (c == '\n')
 			newline = sc->at;
 		if (quote == '"' && c == '\\') {
-			if (sc->at + 1 == sc->n)
-				break;
-			c = sc->text[++sc->at];
-			if (c != '"' && c != '\\') {
-				fail_place(st, sc, sc->at - 1,
-					   "inside \"...\" a backslash may stand before \" or \\ "
-					   "only; "
-					   "use '...' to keep backslashes as they are");
+			size_t used;
+			int byte = unescape(sc->text + sc->at + 1, sc->n - sc->at - 1, &used);
+
+			if (byte < 0) {
+				fail_place(st, sc, sc->at,
+					   "inside \"...\" a backslash may stand before \", \\ or "
+					   "xNN (a byte in hexadecimal, not 00) only; use '...' to "
+					   "keep backslashes as they are");
 				return STEP_ERROR;
 			}
+			if (!used)
+				break;
+			sc->at += used;
+			c = (char)byte;
 		}
 		sc->value[sc->len++] = c;
 	}

@@ -378,3 +378,32 @@ void copy_text(char *out, size_t size, const char *s)
 	memcpy(out, s, n);
 	out[n] = '\0';
 }
+
+void printable_text(char *out, size_t size, const char *s)
+{
+	size_t at = 0, n = 0;
+
+	while (*s && at + 1 < size) {
+		unsigned char c = (unsigned char)*s;
+		size_t k = 1;
+
+		while (c >= 0xc0 && k < 4 && ((unsigned char)s[k] & 0xc0) == 0x80)
+			k++; /* a whole character, if it is one */
+		if (c >= 0x80 && (k == 1 || !utf8_valid(s, k)))
+			out[at++] = '?', k = 1;
+		else if (c == '\n' || c == '\r' || c == '\t' || c == ' ')
+			out[at++] = ' ';
+		else if (c < 0x20 || c == 0x7f)
+			out[at++] = '?';
+		else if (at + k >= size)
+			break;
+		else
+			memcpy(out + at, s, k), at += k;
+		s += k;
+		if (at == 1 && out[0] == ' ')
+			at = 0;
+		if (at && out[at - 1] != ' ')
+			n = at;
+	}
+	out[n] = '\0';
+}

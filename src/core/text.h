@@ -48,6 +48,9 @@ uint64_t hash64(const void *data, size_t n, uint64_t seed);
 
 /* printf into a fixed array, cut at its end, never overrun. */
 void copy_text(char *out, size_t size, const char *s);
+/* The same for words of others that people will read: one line, without control bytes, invalid UTF-8
+ * and white space at the ends (each such byte inside becomes '?', a line break a space). */
+void printable_text(char *out, size_t size, const char *s);
 #define COPY(array, s) copy_text((array), sizeof(array), (s))
 
 #endif

@@ -5,12 +5,13 @@
  */
 #include <string.h>
 
-#include "internal.h"
+#include "pick.h"
 
 /* What the spec amounts to now. offer NULL with err 0: none matches yet, and the spec waits. */
 struct purchase {
 	struct spec spec;
 	const struct offer *offer;
+	int64_t price_u6, disk_gb; /* of a machine for this spec there */
 	int64_t hours, cap_u6, hard_max_us;
 };
 
@@ -19,31 +20,6 @@ int parse_spec_of(const struct session *s, struct spec *out, struct error *why)
 	enum spec_end end;
 
 	return spec_parse(s->spec ? s->spec : "", s->spec ? strlen(s->spec) : 0, out, &end, why);
-}
-
-bool failed_offer(const struct session *s, const char *id)
-{
-	size_t n = strlen(id);
-
-	for (const char *p = s->failed_offers; p && (p = strstr(p, id)); p += n)
-		if ((p == s->failed_offers || p[-1] == ',') && (p[n] == ',' || !p[n]))
-			return true;
-	return false;
-}
-
-struct skip_arg {
-	const struct session *s;
-	const struct engine *e;
-	int64_t hours;
-};
-
-static bool skip_offer(void *arg, const struct offer *o)
-{
-	struct skip_arg *a = arg;
-	struct source *src = source_of(a->e, o->provider);
-
-	return failed_offer(a->s, o->id) || !src || !src->enabled ||
-	       (o->max_duration_hours != UNKNOWN && o->max_duration_hours < a->hours);
 }
 
 static bool in_list(const char *list, const char *word)
@@ -61,6 +37,7 @@ static int check_rights(struct engine *e, const struct caller *who, const struct
 			struct error *why)
 {
 	const struct policy *p = e->p;
+	const struct offer *o;
 
 	if (sp->override_hard_max && !who->admin)
 		return fail(
@@ -73,7 +50,7 @@ static int check_rights(struct engine *e, const struct caller *who, const struct
 			    "hours=%d: at most %d (HARD_MAX_HOURS); an administrator may add "
 			    "override_hard_max=1",
 			    (int)sp->hours, (int)(p->hard_max_us / HOUR_US));
-	if (sp->consumer[0] && !who->admin && strcmp(sp->consumer, who->name)) {
+	if (sp->consumer && !who->admin && strcmp(sp->consumer, who->name)) {
 		if (in_list(p->protected_consumers, sp->consumer))
 			return fail(why, ERR_FORBIDDEN,
 				    "consumer=%s is protected (PROTECTED_CONSUMERS): only an "
@@ -87,11 +64,10 @@ static int check_rights(struct engine *e, const struct caller *who, const struct
 					    "another word, or ask an administrator",
 					    sp->consumer);
 	}
-	if (sp->offer[0] && !inventory_find(e->inv, sp->offer))
-		return fail(why, ERR_NO_OFFER,
-			    "offer=%s: there is no such offer on the market; see inventory/",
-			    sp->offer);
-	return 0;
+	if (!sp->offer[0])
+		return 0;
+	o = inventory_find(e->inv, sp->offer);
+	return o ? pick_check(e, o, sp, false, why) : pick_missing(e, sp->offer, why);
 }
 
 static int check_counts(const struct engine *e, const struct session *s, struct error *why)
@@ -119,41 +95,42 @@ static int check_counts(const struct engine *e, const struct session *s, struct 
 	return 0;
 }
 
-/* The offer named by the spec: its price now, against the cap. */
-static int evaluate_offer(const struct engine *e, struct purchase *b, struct error *why)
+/* What the spec does not say yet; NULL: it is complete. */
+static const char *spec_lacks(const struct engine *e, const struct spec *sp)
 {
-	const struct offer *o = inventory_find(e->inv, b->spec.offer);
-	struct source *src = o ? source_of(e, o->provider) : NULL;
-	bool capped = b->spec.query.set & 1u << Q_MAX_PRICE;
-	BUF price = {0};
+	if (sp->hours == UNKNOWN && e->p->default_hours == UNKNOWN)
+		return "the spec does not say hours=N yet";
+	if (!sp->offer[0] && !(sp->query.set & UINT32_C(1) << Q_MAX_PRICE) &&
+	    (!sp->query.set || e->p->default_max_price_u6 == UNKNOWN))
+		return "the spec needs offer=ID, or max_price=USD with the other conditions";
+	if (spec_interruptible(sp) && sp->bid_u6 == UNKNOWN)
+		return "interruptible=1 needs bid=USD, what you pay for an hour at most";
+	if (!spec_interruptible(sp) && sp->bid_u6 != UNKNOWN)
+		return "bid= needs interruptible=1: such a machine can be taken away";
+	return NULL;
+}
 
-	if (!o)
-		return fail(why, ERR_NO_OFFER,
-			    "offer=%s: it is not on the market any more; see inventory/",
-			    b->spec.offer);
-	if (!src || !src->enabled)
-		return fail(why, ERR_UNREACHABLE,
-			    "provider %s is switched off for new purchases (providers/%s/enabled)",
-			    o->provider, o->provider);
-	b->cap_u6 = capped ? b->spec.query.num[Q_MAX_PRICE]
-			   : o->price_u6 + o->price_u6 * e->p->price_tolerance_pct / 100;
-	put_money(&price, o->price_u6);
-	if (o->price_u6 > b->cap_u6)
-		return fail(
-			why, ERR_NO_MATCH,
-			"offer=%s costs %s an hour now, more than max_price allows; raise it or "
-			"choose another",
-			o->id, price.data);
-	if (o->max_duration_hours != UNKNOWN && o->max_duration_hours < b->hours)
-		return fail(why, ERR_NO_MATCH, "offer=%s is rented for at most %d hours", o->id,
-			    (int)o->max_duration_hours);
-	if (!o->available)
-		return fail(why, ERR_NO_MATCH,
-			    "offer=%s is taken at the moment; wait for it with wait=MINUTES, or "
-			    "choose another",
-			    o->id);
-	b->offer = o;
-	return 0;
+/* The offer, its price and the cap. */
+static int choose(const struct engine *e, const struct session *s, struct purchase *b,
+		  struct error *why)
+{
+	const struct query *q = &b->spec.query;
+	bool capped = q->set & UINT32_C(1) << Q_MAX_PRICE;
+	struct pick p = {.e = e, .s = s, .sp = &b->spec, .hours = b->hours};
+	int err;
+
+	p.cap_u6 = capped	      ? q->num[Q_MAX_PRICE]
+		   : b->spec.offer[0] ? UNKNOWN
+				      : e->p->default_max_price_u6;
+	err = b->spec.offer[0] ? pick_named(&p, why) : pick_best(&p, why);
+	b->offer = p.offer;
+	b->price_u6 = p.price_u6;
+	b->disk_gb = p.disk_gb;
+	b->cap_u6 = p.cap_u6;
+	if (b->spec.wait_us > 0 && p.cap_u6 != UNKNOWN &&
+	    (err == -ENOSPC || (err == -EHOSTUNREACH && !b->spec.offer[0])))
+		err = 0; /* it becomes `pending` until an offer matches */
+	return err;
 }
 
 /* Everything that a purchase needs, for this session, now. On success b->spec is the caller's to
@@ -161,8 +138,7 @@ static int evaluate_offer(const struct engine *e, struct purchase *b, struct err
 static int buy_evaluate(struct engine *e, const struct caller *who, const struct session *s,
 			struct purchase *b, struct error *why)
 {
-	struct skip_arg skip = {.s = s, .e = e};
-	struct query q;
+	const char *lacks;
 	int err = parse_spec_of(s, &b->spec, why);
 
 	b->offer = NULL;
@@ -172,14 +148,9 @@ static int buy_evaluate(struct engine *e, const struct caller *who, const struct
 	b->hard_max_us = b->spec.override_hard_max ? b->hours * HOUR_US : e->p->hard_max_us;
 	if (b->hard_max_us < e->p->hard_max_us)
 		b->hard_max_us = e->p->hard_max_us;
-	if (b->hours == UNKNOWN) {
-		err = fail(why, ERR_INVALID, "the spec does not say hours=N yet");
-		goto out;
-	}
-	if (!(b->spec.query.set & 1u << Q_MAX_PRICE) && !b->spec.offer[0] &&
-	    e->p->default_max_price_u6 == UNKNOWN) {
-		err = fail(why, ERR_INVALID,
-			   "the spec needs offer=ID, or max_price=USD with the other conditions");
+	lacks = spec_lacks(e, &b->spec);
+	if (lacks) {
+		err = fail(why, ERR_INVALID, "%s", lacks);
 		goto out;
 	}
 	err = check_rights(e, who, &b->spec, why);
@@ -189,26 +160,8 @@ static int buy_evaluate(struct engine *e, const struct caller *who, const struct
 			   "`undrain` to ctl");
 	if (!err)
 		err = check_counts(e, s, why);
-	if (err)
-		goto out;
-	if (b->spec.offer[0]) {
-		err = evaluate_offer(e, b, why);
-	} else {
-		q = b->spec.query;
-		if (!(q.set & 1u << Q_MAX_PRICE)) {
-			q.set |= 1u << Q_MAX_PRICE;
-			q.num[Q_MAX_PRICE] = e->p->default_max_price_u6;
-		}
-		b->cap_u6 = q.num[Q_MAX_PRICE];
-		skip.hours = b->hours;
-		b->offer = query_best(&q, e->inv, skip_offer, &skip);
-		if (!b->offer)
-			err = fail(why, ERR_NO_MATCH,
-				   "no offer matches the spec now; see search/ with the same words "
-				   "(`why` tells which condition), or add wait=MINUTES");
-	}
-	if (err == -ENOSPC && b->spec.wait_us > 0)
-		err = 0; /* it becomes `pending` until an offer matches */
+	if (!err)
+		err = choose(e, s, b, why);
 out:
 	if (err)
 		spec_free(&b->spec);
@@ -277,6 +230,7 @@ int engine_spec_set(struct engine *e, const struct caller *who, const struct ses
 	if (err)
 		return err;
 	*commit = sp.commit;
+	engine_asked_for(e, &sp.query);
 	if (s->state == S_DRAFT) {
 		spec_put(&sp, &canonical);
 		CHECK(!canonical.failed);
@@ -293,7 +247,7 @@ int engine_spec_set(struct engine *e, const struct caller *who, const struct ses
 
 /* ---- commit ---- */
 
-static void fill_offer(struct session *s, const struct offer *o)
+static void fill_offer(struct session *s, const struct offer *o, int64_t price_u6, int64_t disk_gb)
 {
 	COPY(s->provider, o->provider);
 	COPY(s->offer_id, o->id);
@@ -301,7 +255,8 @@ static void fill_offer(struct session *s, const struct offer *o)
 	COPY(s->location, o->location);
 	s->gpu_count = o->gpu_count;
 	s->vram_gb = o->vram_gb;
-	s->price_quoted_u6 = s->price_u6 = o->price_u6;
+	s->price_quoted_u6 = s->price_u6 = price_u6;
+	s->disk_gb = disk_gb;
 }
 
 static void fill_order(struct session *next, const struct purchase *b, const struct policy *p,
@@ -321,14 +276,17 @@ static void fill_order(struct session *next, const struct purchase *b, const str
 	next->ssh_timeout_us = sp->ssh_timeout_us > 0 ? sp->ssh_timeout_us : 0;
 	if (sp->protect != UNKNOWN)
 		next->protect = sp->protect;
-	COPY(next->consumer, sp->consumer[0] ? sp->consumer : next->owner_name);
+	free(next->consumer);
+	next->consumer = strdup(sp->consumer ? sp->consumer : next->owner_name);
+	CHECK(next->consumer);
 	COPY(next->workload, workload_names[sp->workload != UNKNOWN ? sp->workload : W_LLM]);
 	COPY(next->label_text, sp->label);
 	COPY(next->reason,
 	     b->offer ? "the order is recorded" : "waiting for an offer that matches");
 	next->bought_us = next->running_us = next->expires_us = next->stopped_us = 0;
+	next->bid_u6 = sp->bid_u6;
 	if (b->offer)
-		fill_offer(next, b->offer);
+		fill_offer(next, b->offer, b->price_u6, b->disk_gb);
 }
 
 /* The order's record is on disk. */
@@ -391,19 +349,17 @@ static void close_done(void *arg, int err, const struct error *why)
 	relay_answer(r, err, why);
 }
 
-/* Does the draft's spec say all that a purchase needs? An incomplete one may be finished later. */
-static bool spec_complete(const struct engine *e, const struct session *s)
+/* What the draft's spec does not say yet; NULL: it is complete. */
+static const char *draft_lacks(const struct engine *e, const struct session *s)
 {
+	const char *lacks;
 	struct spec sp;
-	bool whole;
 
 	if (parse_spec_of(s, &sp, NULL))
-		return false;
-	whole = (sp.hours != UNKNOWN || e->p->default_hours != UNKNOWN) &&
-		(sp.offer[0] || (sp.query.set & 1u << Q_MAX_PRICE) ||
-		 (sp.query.set && e->p->default_max_price_u6 != UNKNOWN));
+		return "the spec cannot be read any more; write it again";
+	lacks = spec_lacks(e, &sp);
 	spec_free(&sp);
-	return whole;
+	return lacks;
 }
 
 void engine_spec_close(struct engine *e, const struct caller *who, const struct session *s,
@@ -411,6 +367,7 @@ void engine_spec_close(struct engine *e, const struct caller *who, const struct 
 {
 	struct life *l = life_of(e, s);
 	struct error why = {0};
+	const char *lacks;
 
 	if (s->state != S_DRAFT || l->ordering) {
 		order_answer(e, 0, NULL, cb, arg);
@@ -434,14 +391,13 @@ void engine_spec_close(struct engine *e, const struct caller *who, const struct 
 		order_answer(e, 0, NULL, cb, arg);
 		return;
 	}
-	if (!spec_complete(e, s) || !e->p->auto_commit) {
+	lacks = draft_lacks(e, s);
+	if (lacks || !e->p->auto_commit) {
 		if (s->spec && s->spec[0]) {
-			life_reason(l, "%s",
-				    spec_complete(e, s)
-					    ? "write `commit` to ctl to buy (AUTO_COMMIT is off)"
-					    : "the spec is not complete: it needs hours, and an "
-					      "offer or a "
-					      "max_price");
+			if (lacks)
+				life_reason(l, "the spec is not complete: %s", lacks);
+			else
+				life_reason(l, "write `commit` to ctl to buy (AUTO_COMMIT is off)");
 			life_changed(l);
 		}
 		order_answer(e, 0, NULL, cb, arg);
@@ -471,89 +427,49 @@ void engine_plan(struct engine *e, const struct session *s, const struct caller 
 	if (b.offer) {
 		buf_printf(out, "offer %s\nprovider %s\nprice_per_hour ", b.offer->id,
 			   b.offer->provider);
-		put_money(out, b.offer->price_u6);
+		put_money(out, b.price_u6);
+		if (b.disk_gb != UNKNOWN)
+			buf_printf(out, "\ndisk_gb %d", (int)b.disk_gb);
 	} else {
 		buf_puts(out, "offer\nwhy no offer matches now: it would wait for one");
+	}
+	if (b.spec.bid_u6 != UNKNOWN) {
+		buf_puts(out, "\nbid ");
+		put_money(out, b.spec.bid_u6);
 	}
 	buf_puts(out, "\nmax_price ");
 	put_money(out, b.cap_u6);
 	buf_printf(out, "\nhours %d\ncost_max ", (int)b.hours);
-	put_money(out, b.offer ? b.offer->price_u6 * b.hours : b.cap_u6 * b.hours);
+	put_money(out, (b.offer ? b.price_u6 : b.cap_u6) * b.hours);
 	buf_putc(out, '\n');
 	spec_free(&b.spec);
 }
 
 /* ---- the offer of the next attempt ---- */
 
-struct retry_arg {
-	struct skip_arg skip;
-	const struct offer *first; /* a copy of what was bought first; NULL: the first attempt */
-	enum retry_scope scope;
-};
-
-/* Retry scopes and their price limits: lifecycle.md, Retry. */
-static bool out_of_scope(void *arg, const struct offer *o)
-{
-	static const int64_t percent[] = {
-		[RETRY_SAME_GPU] = 120, [RETRY_SAME_VRAM] = 150, [RETRY_ANY] = 200};
-	struct retry_arg *r = arg;
-
-	if (skip_offer(&r->skip, o))
-		return true;
-	if (!r->first)
-		return false;
-	if (o->price_u6 * 100 > r->first->price_u6 * percent[r->scope])
-		return true;
-	switch (r->scope) {
-	case RETRY_SAME_GPU:
-		return !gpu_model_match(r->first->gpu_type, o->gpu_type, true);
-	case RETRY_SAME_VRAM:
-		return o->vram_gb < r->first->vram_gb;
-	case RETRY_ANY:
-		return false;
-	}
-	return true;
-}
-
 bool buy_choose(struct life *l, struct error *why)
 {
 	struct engine *e = l->e;
 	struct session *s = &l->s;
-	struct offer first = {0};
-	struct retry_arg r = {.skip = {.s = s, .e = e, .hours = s->hours}};
-	const struct offer *o = NULL;
+	struct offer first = {.price_u6 = s->price_quoted_u6, .vram_gb = s->vram_gb};
+	struct pick p = {.e = e, .s = s, .hours = s->hours, .cap_u6 = s->cap_u6};
 	struct spec sp;
-	struct query q;
+	int err;
 
 	if (parse_spec_of(s, &sp, why))
 		return false;
-	q = sp.query;
-	q.set |= 1u << Q_MAX_PRICE;
-	q.num[Q_MAX_PRICE] = s->cap_u6;
-	r.scope = (enum retry_scope)(sp.retry_scope != UNKNOWN ? sp.retry_scope
+	p.sp = &sp;
+	p.scope = (enum retry_scope)(sp.retry_scope != UNKNOWN ? sp.retry_scope
 							       : e->p->default_retry_scope);
-	if (s->failed_offers && s->failed_offers[0]) {
-		COPY(first.gpu_type, s->gpu_type);
-		first.vram_gb = s->vram_gb;
-		first.price_u6 = s->price_quoted_u6;
-		r.first = &first;
-	}
-	if (sp.offer[0] && !r.first) {
-		o = inventory_find(e->inv, sp.offer);
-		if (o && (!o->available || o->price_u6 > s->cap_u6 || skip_offer(&r.skip, o)))
-			o = NULL;
-	} else {
-		o = query_best(&q, e->inv, out_of_scope, &r);
-	}
+	COPY(first.gpu_type, s->gpu_type);
+	if (s->failed_offers && s->failed_offers[0])
+		p.first = &first;
+	err = sp.offer[0] && !p.first ? pick_named(&p, why) : pick_best(&p, why);
 	spec_free(&sp);
-	if (!o) {
-		fail(why, ERR_NO_MATCH, "no offer matches now");
+	if (err)
 		return false;
-	}
-	/* The first quote stays the measure of later attempts. */
-	first.price_u6 = s->price_quoted_u6;
-	fill_offer(s, o);
-	if (r.first)
+	fill_offer(s, p.offer, p.price_u6, p.disk_gb);
+	if (p.first) /* the first quote stays the measure of later attempts */
 		s->price_quoted_u6 = first.price_u6;
 	return true;
 }

@@ -1,9 +1,11 @@
 /*
  * Calls about one machine and what their answers mean: create (once per attempt, never again),
- * look, destroy. Loop thread. Tests: tests/unit/test_engine.c.
+ * attach, look, destroy. Loop thread. Tests: tests/unit/test_engine.c, test_engine_cloud.c.
  */
+#include <stdarg.h>
 #include <string.h>
 
+#include "../core/mutant.h"
 #include "internal.h"
 
 struct call_ref {
@@ -13,8 +15,14 @@ struct call_ref {
 	int64_t begun_us;
 	int64_t asked_us; /* monotonic; UNKNOWN: nothing was sent */
 	bool late;
-	struct spec spec; /* keeps what a create's arguments point into */
+	/* What a create's or attach's arguments point into. */
+	struct create_args args;
+	struct offer offer;
+	struct spec spec;
 	char *keys;
+	bool sent;		   /* create: its turn came and it was wanted */
+	const char *unwanted;	   /* else why not */
+	enum provider_error unfit; /* PE_STALE_OFFER: its offer is not what was chosen any more */
 };
 
 static struct call_ref *ref_new(struct life *l)
@@ -46,148 +54,335 @@ static bool ref_current(const struct call_ref *r)
 	return !r->l->dead && !r->l->e->stopping && !strcmp(r->l->s.label, r->label);
 }
 
-/* Take over what the provider says about the machine. True if something durable changed. */
-static bool take_instance(struct life *l, const struct instance *in)
-{
-	struct session *s = &l->s;
-	bool changed = false;
-
-	l->o.status = in->status;
-	if (in->status == INST_GONE)
-		return false;
-	if (in->id[0] && strcmp(s->instance_id, in->id)) {
-		COPY(s->instance_id, in->id);
-		changed = true;
-	}
-	if (in->ssh_host[0] && (strcmp(s->ssh_host, in->ssh_host) || s->ssh_port != in->ssh_port)) {
-		COPY(s->ssh_host, in->ssh_host);
-		COPY(s->ssh_user, in->ssh_user);
-		s->ssh_port = in->ssh_port;
-		count_addressed(l);
-		changed = true;
-	}
-	if (in->host_key[0] && (!s->host_key || !s->host_key[0])) {
-		free(s->host_key);
-		s->host_key = strdup(in->host_key);
-		CHECK(s->host_key);
-		changed = true;
-	}
-	if (in->price_u6 != UNKNOWN && in->price_u6 != s->price_u6) {
-		s->price_u6 = in->price_u6;
-		changed = true;
-	}
-	if (in->status == INST_RUNNING && !s->booted_us) {
-		s->booted_us = engine_now(l->e);
-		changed = true;
-	}
-	return changed;
-}
-
 /* ---- create ---- */
 
-static void create_refused(struct life *l, const struct result *res)
+/* Words about the attempt, unless something more important stands there: why the session ends. */
+__attribute__((format(printf, 2, 3))) static void attempt_reason(struct life *l, const char *fmt,
+								 ...)
+{
+	char text[sizeof l->s.reason];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof text, fmt, ap);
+	va_end(ap);
+	if (l->s.state == S_PROVISIONING)
+		life_reason(l, "%s", text);
+}
+
+/* It never left, or the provider was to be asked again later: nothing was made, and the session's time
+ * has not begun by it. */
+static void create_undone(struct session *s)
+{
+	if (s->bought_us == s->asked_us)
+		s->bought_us = s->expires_us = 0;
+	s->instance_state = I_NONE;
+	s->asked_us = 0;
+}
+
+void offer_taken(struct source *src, const struct session *s)
+{
+	if (src->p->dialect) /* what is left at a native provider only a new list tells */
+		market_offer_gone(src, s->offer_id);
+}
+
+static enum end_cause refusal_cause(const struct result *res)
+{
+	if (res->verdict == KEY_DEAD)
+		return END_KEY;
+	switch (res->error) {
+	case PE_STALE_OFFER:
+	case PE_GONE:
+		return END_NO_OFFER;
+	case PE_MONEY:
+		return END_MONEY;
+	case PE_AUTH:
+		return END_KEY;
+	case PE_NONE:
+	case PE_RATE:
+	case PE_UNAVAILABLE:
+	case PE_INVALID:
+	case PE_UNKNOWN:
+	case PE_COUNT:
+		break;
+	}
+	return END_REFUSED;
+}
+
+static void create_refused(struct life *l, struct source *src, const struct result *res)
 {
 	struct session *s = &l->s;
 
 	s->instance_state = I_NONE;
 	s->asked_us = 0;
-	s->attempt_cause = res->error == PE_STALE_OFFER || res->error == PE_GONE ? END_NO_OFFER
-										 : END_REFUSED;
-	if (s->attempt_cause == END_NO_OFFER)
-		life_reason(l, "offer taken: %s", res->text);
-	else
-		life_reason(l, "create refused: %s", res->text);
+	s->attempt_cause = refusal_cause(res);
+	if (s->attempt_cause == END_NO_OFFER) {
+		attempt_reason(l, "offer taken: %s", res->text);
+		offer_taken(src, s);
+	} else {
+		attempt_reason(l, "create refused: %s", res->text);
+	}
 	event(l->e, l, NULL, "create_refused", "%s", res->text);
+}
+
+/* Its turn came and it was not wanted any more, or not at these terms. Nothing was sent. */
+static void create_withdrawn(struct call_ref *r)
+{
+	struct life *l = r->l;
+
+	event(l->e, l, NULL, "withdrawn", "%s", r->unwanted);
+	create_undone(&l->s);
+	if (r->unfit == PE_STALE_OFFER) {
+		l->s.attempt_cause = END_NO_OFFER;
+		attempt_reason(l, "offer taken: %s", r->unwanted);
+		return;
+	}
+	l->o.next_choose_us = engine_now(l->e) + attempt_pause_us(l);
+	attempt_reason(l, "not bought: %s", r->unwanted);
+}
+
+/* Something with an id exists and costs, whatever else the answer says. */
+static void create_exists(struct call_ref *r, const struct result *res)
+{
+	struct life *l = r->l;
+	struct session *s = &l->s;
+
+	s->instance_state = I_EXISTS;
+	/* Give lists a moment to show it. */
+	l->o.next_list_us = engine_now(l->e) + POLL_MIN_US;
+	take_instance(l, &res->instances[0], r->begun_us);
+	event(l->e, l, NULL, "created", "%s at %s", s->instance_id, r->src->p->name);
+	if (res->verdict != SURE_YES)
+		event(l->e, l, NULL, "unsure", "it exists, although the answer was: %s", res->text);
+	attempt_reason(l, "the machine is starting");
+	offer_taken(r->src, s);
+}
+
+static void create_unsure(struct life *l, const struct result *res)
+{
+	l->s.instance_state = I_UNSURE; /* rule 2: never sent again; a list will tell */
+	attempt_reason(l, "the outcome of the order is unknown, looking for it: %s", res->text);
+	event(l->e, l, NULL, "unsure", "%s", res->text);
+}
+
+static void create_answered(struct call_ref *r, const struct result *res)
+{
+	struct life *l = r->l;
+
+	if (res->count && res->instances && res->instances[0].id[0]) {
+		create_exists(r, res);
+		return;
+	}
+	if (!r->sent && r->unwanted) {
+		create_withdrawn(r);
+		return;
+	}
+	switch (MUTANT(1) && res->verdict == UNSURE ? LATER : res->verdict) {
+	case SURE_NO:
+	case KEY_DEAD:
+		create_refused(l, r->src, res);
+		break;
+	case LATER: /* not done, may be tried again: under a new label */
+		create_undone(&l->s);
+		l->o.next_choose_us = engine_now(l->e) + attempt_pause_us(l);
+		attempt_reason(l, "the provider asks to wait: %s", res->text);
+		event(l->e, l, NULL, "create_later", "%s", res->text);
+		break;
+	case SURE_YES: /* without an id it is not sure */
+	case UNSURE:
+		create_unsure(l, res);
+		break;
+	}
 }
 
 static void create_done(void *arg, const struct result *res)
 {
 	struct call_ref *r = arg;
 	struct life *l = r->l;
-	struct session *s = &l->s;
 
 	source_note(r->src, res, CALL_CREATE, r->asked_us);
 	l->o.call_busy = false;
-	if (!ref_current(r)) {
-		ref_free(r);
-		return;
+	if (ref_current(r)) {
+		create_answered(r, res);
+		life_changed(l);
+		if (!r->src->p->dialect)
+			market_refresh(r->src);
 	}
-	switch (res->verdict) {
-	case SURE_YES:
-		CHECK(res->count == 1);
-		s->instance_state = I_EXISTS;
-		take_instance(l, &res->instances[0]);
-		event(l->e, l, NULL, "created", "%s at %s", s->instance_id, r->src->p->name);
-		if (s->state == S_PROVISIONING)
-			life_reason(l, "the machine is starting");
-		break;
-	case SURE_NO:
-	case KEY_DEAD:
-		create_refused(l, res);
-		break;
-	case LATER: /* not done, may be tried again: under a new label */
-		s->instance_state = I_NONE;
-		s->asked_us = 0;
-		l->o.next_choose_us = engine_now(l->e) + attempt_pause_us(l);
-		life_reason(l, "the provider asks to wait: %s", res->text);
-		break;
-	case UNSURE: /* rule 2: never sent again; a list will tell */
-		s->instance_state = I_UNSURE;
-		life_reason(l, "the outcome of the order is unknown, looking for it: %s",
-			    res->text);
-		event(l->e, l, NULL, "unsure", "%s", res->text);
-		/* Read an id out of every answer: something that has one costs money. */
-		if (res->count == 1 && res->instances[0].id[0]) {
-			s->instance_state = I_EXISTS;
-			take_instance(l, &res->instances[0]);
-		}
-		break;
-	}
-	life_changed(l);
-	market_refresh(r->src);
 	ref_free(r);
+}
+
+static bool unwanted(struct call_ref *r, enum provider_error unfit, const char *why)
+{
+	r->unfit = unfit;
+	r->unwanted = why;
+	return false;
+}
+
+/* All-in at our bid, if it is bid for (pick.c); UNKNOWN: not to be had any more. */
+static int64_t price_now(const struct offer *o, const struct session *s)
+{
+	int64_t price = offer_price(o, s->disk_gb);
+
+	if (price == UNKNOWN || s->bid_u6 == UNKNOWN || o->min_bid_u6 == UNKNOWN)
+		return price;
+	return s->bid_u6 < o->min_bid_u6 ? UNKNOWN : price + s->bid_u6 - o->min_bid_u6;
+}
+
+/* Is it still wanted, at the terms of its choice? It may have waited its turn for minutes. */
+static bool still_wanted(struct call_ref *r)
+{
+	struct session *s = &r->l->s;
+	const struct offer *o = inventory_find(r->l->e->inv, s->offer_id);
+	int64_t price_u6 = o ? price_now(o, s) : UNKNOWN;
+
+	if (!ref_current(r) || s->state != S_PROVISIONING || s->attempt_cause ||
+	    s->instance_state != I_ASKED)
+		return unwanted(r, PE_NONE, "it is not wanted any more");
+	if (!r->src->enabled)
+		return unwanted(r, PE_NONE, "the provider was switched off");
+	if (engine_now(r->l->e) >= s->start_by_us)
+		return unwanted(r, PE_NONE, "its turn came too late");
+	if (!o || !o->available)
+		return unwanted(r, PE_STALE_OFFER, "it left the market");
+	if (price_u6 == UNKNOWN || price_u6 > s->cap_u6)
+		return unwanted(r, PE_STALE_OFFER, "it costs more than the cap now");
+	return true;
+}
+
+/* The last word before the first byte of a create leaves. Billing and the session's time begin here,
+ * not with the attempt's record. */
+static bool create_go(void *arg)
+{
+	struct call_ref *r = arg;
+	struct life *l = r->l;
+	struct session *s = &l->s;
+	bool first = s->bought_us == s->asked_us;
+
+	CHECK(!r->sent);
+	if (!still_wanted(r))
+		return false;
+	r->sent = true;
+	r->begun_us = s->asked_us = engine_now(l->e);
+	if (first) {
+		s->bought_us = s->asked_us;
+		s->expires_us = s->bought_us + s->hours * HOUR_US;
+	}
+	s->creates++;
+	r->asked_us = count_call(r->src, CALL_CREATE);
+	event(l->e, l, NULL, "create", "%s", s->label);
+	/* After minutes in the limiter the record is to say when it left; a native provider's turn
+	 * comes at once, and the record says that already. */
+	if (r->src->p->dialect)
+		life_changed(l);
+	return true;
+}
+
+static void create_fill(struct call_ref *r)
+{
+	const struct session *s = &r->l->s;
+	const struct spec *sp = &r->spec;
+	BUF keys = {0};
+
+	parse_spec_of(s, &r->spec, NULL);
+	buf_printf(&keys, "%s\n", s->public_key ? s->public_key : "");
+	if (sp->ssh_public_key)
+		buf_printf(&keys, "%s\n", sp->ssh_public_key);
+	CHECK(!keys.failed);
+	r->keys = buf_take(&keys);
+	r->args = (struct create_args){
+		.label = r->label,
+		.offer = &r->offer,
+		.owner_uid = s->owner_uid,
+		.owner_gid = s->owner_gid,
+		.authorized_keys = r->keys,
+		.env = sp->env,
+		.env_count = sp->env_count,
+		.shape = {.disk_gb = s->disk_gb},
+		.image = sp->image[0] ? sp->image : r->src->p->account.image,
+		.template_id = sp->template_id[0] ? sp->template_id : NULL,
+		.on_start = sp->on_start,
+		.ports = sp->ports,
+		.port_count = sp->port_count,
+		.bid_u6 = s->bid_u6,
+	};
 }
 
 void call_create(struct life *l)
 {
-	struct engine *e = l->e;
 	struct session *s = &l->s;
 	struct call_ref *r = ref_new(l);
-	struct create_args args = {
-		.label = s->label, .owner_uid = s->owner_uid, .owner_gid = s->owner_gid};
-	struct call call = {.op = CALL_CREATE, .create = &args};
-	BUF keys = {0};
+	struct call call = {.op = CALL_CREATE, .create = &r->args};
+	const struct offer *o = inventory_find(l->e->inv, s->offer_id);
 
-	CHECK(l->o.may_create && !l->o.journal_busy && s->instance_state == I_ASKED);
+	CHECK(l->o.may_create && (MUTANT(4) || !l->o.journal_busy) && s->instance_state == I_ASKED);
 	l->o.may_create = false; /* one label, one create: from here on the answer is unknown */
 	l->o.call_busy = true;
-	s->creates++;
-	/* Billing and the session's time begin with the first create, not with its record. */
-	if (s->bought_us == s->asked_us) {
-		s->bought_us = engine_now(e);
-		s->expires_us = s->bought_us + s->hours * HOUR_US;
-	}
-	s->asked_us = engine_now(e);
-	args.offer = inventory_find(e->inv, s->offer_id);
-	if (!args.offer) {
-		struct result res = {.verdict = SURE_NO, .error = PE_STALE_OFFER};
+	if (o)
+		r->offer = *o;
+	create_fill(r);
+	if (r->src->p->dialect && o) {
+		call.go = create_go;
+	} else if (!o || !create_go(r)) { /* native providers do not ask */
+		struct result res = {.verdict = SURE_NO};
 
-		COPY(res.text, "it left the market");
+		if (!o)
+			unwanted(r, PE_STALE_OFFER, "it left the market");
 		create_done(r, &res);
 		return;
 	}
-	parse_spec_of(s, &r->spec, NULL);
-	buf_printf(&keys, "%s\n", s->public_key ? s->public_key : "");
-	if (r->spec.ssh_public_key)
-		buf_printf(&keys, "%s\n", r->spec.ssh_public_key);
-	CHECK(!keys.failed);
-	r->keys = buf_take(&keys);
-	args.authorized_keys = r->keys;
-	args.env = r->spec.env;
-	args.env_count = r->spec.env_count;
-	r->asked_us = count_call(r->src, CALL_CREATE);
-	event(e, l, NULL, "create", "%s", s->label);
-	r->src->p->act(r->src->p, e->w, &call, create_done, r);
+	source_act(r->src, &call, create_done, r);
+}
+
+/* ---- attach ---- */
+
+static void attach_done(void *arg, const struct result *res)
+{
+	struct call_ref *r = arg;
+	struct life *l = r->l;
+	uint32_t chance;
+
+	source_note(r->src, res, CALL_ATTACH, r->asked_us);
+	if (!ref_current(r)) {
+		ref_free(r);
+		return;
+	}
+	l->o.attach_busy = false;
+	if (res->verdict == SURE_YES && res->error == PE_NONE) {
+		l->s.attached++;
+		l->attach_failures = 0;
+		l->o.next_attach_us = l->o.next_probe_us = 0;
+		event(l->e, l, NULL, "attached", "key %d of %d", (int)l->s.attached,
+		      (int)l->o.keys);
+	} else {
+		l->e->w->random(l->e->w->self, &chance, sizeof chance);
+		l->o.next_attach_us = engine_now(l->e) + backoff_us(2 * POLL_MIN_US, ATTACH_MAX_US,
+								    l->attach_failures, chance);
+		if (!l->attach_failures++)
+			event(l->e, l, NULL, "attach_failed", "%s; it is tried again", res->text);
+		if (l->s.state == S_PROVISIONING && !l->s.attempt_cause)
+			life_reason(l, "its key is not on the machine yet: %s", res->text);
+	}
+	life_changed(l);
+	ref_free(r);
+}
+
+/* Our own key first: it is what the login is verified with. */
+void call_attach(struct life *l)
+{
+	struct call_ref *r = ref_new(l);
+	struct call call = {.op = CALL_ATTACH, .instance_id = l->s.instance_id};
+
+	parse_spec_of(&l->s, &r->spec, NULL);
+	call.public_key = l->s.public_key;
+	if (l->s.attached > 0)
+		call.public_key = r->spec.ssh_public_key;
+	CHECK(call.public_key && l->s.attached < l->o.keys);
+	r->keys = strdup(call.public_key);
+	CHECK(r->keys);
+	call.public_key = r->keys;
+	l->o.attach_busy = true;
+	r->asked_us = count_call(r->src, CALL_ATTACH);
+	source_act(r->src, &call, attach_done, r);
 }
 
 /* ---- look ---- */
@@ -197,6 +392,8 @@ static int64_t look_pause(const struct life *l)
 	int64_t base = source_of(l->e, l->s.provider)->p->boot_poll_us;
 	uint32_t r;
 
+	if (l->o.by_list) /* a direct query is the exception there: lists tell */
+		return LOOK_MAX_US;
 	if (l->s.state == S_STOPPING || l->s.attempt_cause)
 		base = LIST_PAUSE_US;
 	l->e->w->random(l->e->w->self, &r, sizeof r);
@@ -225,12 +422,29 @@ static void resurrected(struct life *l)
 	life_changed(l);
 }
 
+/* It was asked for directly and stands. */
+static void look_alive(struct life *l, const struct instance *in, int64_t begun_us)
+{
+	bool changed = l->s.delete_us != 0;
+
+	seen_alive(l);
+	/* The DELETE that was accepted had no effect: it is sent again, later, and billing goes on. */
+	l->o.destroy_ok_us = 0;
+	l->s.delete_us = 0;
+	changed |= take_instance(l, in, begun_us);
+	if (changed)
+		life_changed(l);
+}
+
 static void look_done(void *arg, const struct result *res)
 {
 	struct call_ref *r = arg;
 	struct life *l = r->l;
 	struct session *s = &l->s;
-	const struct instance *in = res->count ? &res->instances[0] : NULL;
+	bool gone = says_gone(res);
+	const struct instance *in = !gone && res->verdict == SURE_YES && res->count
+					    ? &res->instances[0]
+					    : NULL;
 
 	source_note(r->src, res, CALL_LOOK, r->asked_us);
 	l->o.call_busy = false;
@@ -239,27 +453,20 @@ static void look_done(void *arg, const struct result *res)
 		return;
 	}
 	l->o.next_look_us = engine_now(l->e) + look_pause(l);
-	if (res->verdict == SURE_YES && in && in->status == INST_GONE) {
+	if (gone) {
 		note_pair(l->o.gone_us, r->begun_us);
 		l->o.status = INST_GONE;
 		if (!r->late)
 			set_evidence(l, res->evidence[0] ? res->evidence : res->text);
-	} else if (res->verdict == SURE_YES && in) {
-		l->o.gone_us[0] = l->o.gone_us[1] = 0;
-		l->o.destroy_ok_us = 0; /* it still stands: the DELETE is sent again, later */
-		if (s->state == S_PROVISIONING && in->status_text[0] && !l->probe)
-			life_reason(l, "%s", in->status_text);
-		if (take_instance(l, in))
-			life_changed(l);
+	} else if (in && !r->late) {
+		look_alive(l, in, r->begun_us);
 	} /* errors are "unknown" and change nothing (rule 4) */
-	if (r->late) {
-		if (res->verdict == SURE_YES && in && in->status != INST_GONE) {
-			resurrected(l);
-		} else if (res->verdict == SURE_YES) {
-			l->o.late_look_done = true;
-			s->late_look_us = 0;
-			life_changed(l);
-		}
+	if (r->late && in) {
+		resurrected(l);
+	} else if (r->late && gone) {
+		l->o.late_look_done = true;
+		s->late_look_us = 0;
+		life_changed(l);
 	}
 	life_wake(l);
 	ref_free(r);
@@ -267,11 +474,10 @@ static void look_done(void *arg, const struct result *res)
 
 void forget_proof(struct life *l)
 {
-	memset(l->o.absent_us, 0, sizeof l->o.absent_us);
-	memset(l->o.gone_us, 0, sizeof l->o.gone_us);
+	seen_alive(l);
 	l->o.destroy_ok_us = 0;
 	l->o.next_look_us = l->o.next_list_us = l->o.next_destroy_us = 0;
-	l->destroys = 0;
+	l->destroys = l->polls = 0;
 }
 
 void call_look(struct life *l, bool late)
@@ -285,7 +491,7 @@ void call_look(struct life *l, bool late)
 	r->asked_us = count_call(r->src, CALL_LOOK);
 	if (late) /* an unanswered one is repeated after the usual pause */
 		l->s.late_look_us = r->begun_us + LATE_LOOK_US;
-	r->src->p->act(r->src->p, l->e->w, &call, look_done, r);
+	source_act(r->src, &call, look_done, r);
 }
 
 /* ---- destroy ---- */
@@ -323,11 +529,18 @@ static void destroy_done(void *arg, const struct result *res)
 		ref_free(r);
 		return;
 	}
-	if (res->verdict == SURE_YES || res->error == PE_GONE) {
+	if (res->verdict == SURE_YES || says_gone(res)) {
 		l->o.destroy_ok_us = now;
-		l->o.next_look_us = l->o.next_list_us = 0;
-		if (!l->s.delete_us)
+		l->o.next_look_us = 0;
+		/* Its effect is visible within seconds: a list at once would be wasted. */
+		l->o.next_list_us = l->o.by_list ? now + POLL_MIN_US : 0;
+		l->polls = 0;
+		/* It existed until now, whatever an earlier DELETE was told; what had gone by itself
+		 * cost until the first list without it. */
+		if (!says_gone(res))
 			l->s.delete_us = now;
+		else if (!l->s.delete_us)
+			l->s.delete_us = l->o.absent_since_us ? l->o.absent_since_us : now;
 		event(l->e, l, NULL, "deleted", "%s was accepted: %s", l->s.instance_id, res->text);
 	} else {
 		not_gone_yet(l, res->text);
@@ -351,5 +564,5 @@ void call_destroy(struct life *l)
 	l->s.deletes++;
 	r->asked_us = count_call(r->src, CALL_DESTROY);
 	event(l->e, l, NULL, "delete", "%s", l->s.instance_id);
-	r->src->p->act(r->src->p, l->e->w, &call, destroy_done, r);
+	source_act(r->src, &call, destroy_done, r);
 }

@@ -190,6 +190,20 @@ void request_say(struct request *r, enum verdict v, enum provider_error e, int64
 	request_answer(r, &res);
 }
 
+void cloud_hang_up(struct cloud *c)
+{
+	struct request *r;
+
+	cloud_enter(c);
+	while (!c->closed && (r = c->requests)) {
+		bool open = r->state != REQ_QUEUED && !op_rows[r->op].read;
+
+		request_say(r, open ? UNSURE : LATER, PE_UNAVAILABLE, UNKNOWN, "%s: stopping",
+			    c->p->name);
+	}
+	cloud_leave(c);
+}
+
 /* ---- what can be seen ---- */
 
 static int64_t median_skew_us(const struct cloud *c)

@@ -16,6 +16,9 @@ struct cloud;
 
 /* p has a dialect and an account; both borrowed for life. */
 struct cloud *cloud_new(struct world *w, struct provider *p);
+/* The end of a process: everything that waits is answered now, from inside of this call (sent writes
+ * UNSURE, the rest LATER), so that whoever asked can free what belongs to the call. */
+void cloud_hang_up(struct cloud *c);
 /* Calls that were not answered yet are dropped, their callbacks do not come. May be called from a
  * callback of its own. What a worker is still parsing is thrown away when it comes back. NULL is fine. */
 void cloud_free(struct cloud *c);

@@ -18,7 +18,8 @@ static const char *const cause_words[END_COUNT] = {
 	[END_NONE] = "unknown",	   [END_DESTROYED] = "destroyed",    [END_DONE] = "done",
 	[END_EXPIRED] = "expired", [END_HARD_MAX] = "hard_max",	     [END_HOLD] = "hold_released",
 	[END_LOST] = "lost",	   [END_NO_OFFER] = "no_offer",	     [END_BOOT] = "boot_failed",
-	[END_SSH] = "ssh_timeout", [END_REFUSED] = "create_refused",
+	[END_SSH] = "ssh_timeout", [END_REFUSED] = "create_refused", [END_PREEMPTED] = "preempted",
+	[END_MONEY] = "no_credit", [END_PRICE] = "over_price",	     [END_KEY] = "key_refused",
 };
 
 static const char *provider_word(const struct session *s)

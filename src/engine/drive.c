@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "../core/mutant.h"
 #include "internal.h"
 
 #define STEPS_MAX 16 /* of one session in one turn; more would be a loop without an end */
@@ -62,16 +63,24 @@ int64_t attempt_pause_us(struct life *l)
 	return backoff_us(SECOND_US, DESTROY_MAX_US, n > 0 ? (unsigned)n - 1 : 0, chance(l->e));
 }
 
-static void reset_attempt(struct session *s)
+void attempt_forget(struct session *s)
 {
 	s->instance_state = I_NONE;
 	s->instance_id[0] = '\0';
-	s->label[0] = '\0';
 	s->asked_us = s->booted_us = s->delete_us = s->gone_us = 0;
+	s->rate_u6 = UNKNOWN;
+	s->rate_us = s->settled_u6 = s->attached = 0;
+}
+
+static void reset_attempt(struct session *s)
+{
+	attempt_forget(s);
+	s->label[0] = '\0';
 	s->ssh_host[0] = s->ssh_user[0] = '\0';
 	s->ssh_port = 0;
 	free(s->host_key);
-	s->host_key = NULL;
+	free(s->ports);
+	s->host_key = s->ports = NULL;
 }
 
 static void forget_observed(struct life *l)
@@ -84,8 +93,9 @@ static void forget_observed(struct life *l)
 			       .keygen_busy = keygen,
 			       .hold_released_us = hold,
 			       .lag_us = o->lag_us};
-	l->destroys = l->login_refusals = l->logins = 0;
+	l->destroys = l->login_refusals = l->logins = l->polls = l->attach_failures = 0;
 	l->addressed_us = 0;
+	l->priced = l->told_running = false;
 }
 
 /* Did the spec say wait=? Then a retry, too, waits for an offer. */
@@ -128,7 +138,7 @@ static void do_choose(struct life *l)
 	}
 	reset_attempt(s);
 	forget_observed(l);
-	s->attempt++;
+	s->attempt += !MUTANT(11) || !s->attempt;
 	s->attempt_cause = END_NONE;
 	label_make(s->label, e->p->deployment, s->id, s->attempt, e->p->label_key);
 	/* Journaled as asked before it is sent: after a crash in between, "asked" means "unknown",
@@ -159,12 +169,15 @@ static void do_next_attempt(struct life *l)
 	if (s->retries_left <= 0) {
 		int64_t gone = s->gone_us;
 
-		s->asked_us = 0; /* it is in the sums of earlier attempts now */
+		s->asked_us = s->settled_u6 = 0; /* it is in the sums of earlier attempts now */
 		s->gone_us = gone;
 		life_end(l, cause, s->reason, NULL);
 		return;
 	}
 	s->retries_left--;
+	/* A boot may have taken as long as a start may: the next attempt has its own time. */
+	if (s->start_by_us < now + l->e->p->start_timeout_us)
+		s->start_by_us = now + l->e->p->start_timeout_us;
 	buf_printf(&failed, "%s%s%s", s->failed_offers ? s->failed_offers : "",
 		   s->failed_offers && s->failed_offers[0] ? "," : "", s->offer_id);
 	CHECK(!failed.failed);
@@ -205,7 +218,9 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 		engine_alarm_clear(e, "host_key", s->name);
 		break;
 	case PROBE_NOT_YET:
-		life_reason(l, "waiting for its SSH server: %s", text);
+		/* While it boots the provider's words say more. */
+		if (!l->o.by_list || s->booted_us)
+			life_reason(l, "waiting for its SSH server: %s", text);
 		break;
 	case PROBE_LOGIN_REFUSED:
 		/* Normal for the first minutes; only refused logins back off. */
@@ -257,6 +272,10 @@ static void do_running(struct life *l)
 	s->running_us = engine_now(l->e);
 	if (!s->booted_us)
 		s->booted_us = s->running_us;
+	/* It runs and is charged as such, whether or not the provider says so yet. */
+	if (l->o.status == INST_BOOTING)
+		session_charge(s, s->price_u6, UNKNOWN, s->running_us);
+	engine_alarm_clear(l->e, "offline", s->name);
 	life_state(l, S_RUNNING, "SSH is verified", NULL);
 	life_changed(l);
 }
@@ -272,8 +291,10 @@ static void do_fail_attempt(struct life *l, enum end_cause cause)
 	count_attempt_failed(l, cause);
 	if (cause == END_SSH)
 		life_reason(l, "SSH verification timeout: %s", last);
-	else
+	else if (cause == END_BOOT)
 		life_reason(l, "boot failed: %s", last);
+	if (cause == END_SSH || cause == END_BOOT)
+		market_machine_failed(l->e, l->s.provider, l->s.offer_id, cause, l->s.reason);
 	event(l->e, l, NULL, "attempt_failed", "%s", l->s.reason);
 	life_changed(l);
 }
@@ -292,16 +313,21 @@ static void do_end(struct life *l, enum end_cause cause)
 		[END_BOOT] = "boot failed",
 		[END_SSH] = "SSH verification timeout",
 		[END_REFUSED] = "create refused",
+		[END_PREEMPTED] = "preempted",
+		[END_MONEY] = "no credit",
+		[END_KEY] = "key refused",
 	};
+	char reason[sizeof l->s.reason];
 
 	CHECK(cause < END_COUNT);
 	count_end(l, cause);
 	if (cause == END_LOST) {
-		l->s.delete_us = l->o.absent_us[0]; /* billed until the first list without it */
+		l->s.delete_us = l->o.absent_since_us; /* billed until the first list without it */
 		event(l->e, l, NULL, "lost",
 		      "two complete lists and two queries agree that %s is gone", l->s.instance_id);
 	}
-	life_end(l, cause, texts[cause], NULL);
+	COPY(reason, texts[cause] ? texts[cause] : l->s.reason);
+	life_end(l, cause, reason, NULL);
 }
 
 static void do_gone(struct life *l)
@@ -314,13 +340,19 @@ static void do_gone(struct life *l)
 	reason_settled(l);
 	event(l->e, l, NULL, "gone", "%s: %s", s->instance_id, s->evidence ? s->evidence : "");
 	life_changed(l);
-	market_refresh(source_of(l->e, s->provider));
+	/* What a native provider offers again only a new list tells; a search of a sampled market is
+	 * not spent on it. */
+	if (!source_of(l->e, s->provider)->p->dialect)
+		market_refresh(source_of(l->e, s->provider));
 }
 
 static void do_void(struct life *l)
 {
 	struct session *s = &l->s;
 
+	/* One that never left did not begin the session's time. */
+	if (l->o.may_create && s->bought_us == s->asked_us)
+		s->bought_us = s->expires_us = 0;
 	s->instance_state = I_NONE;
 	s->asked_us = 0;
 	l->o.may_create = false;
@@ -391,6 +423,9 @@ static bool do_step(struct life *l, const struct step *step)
 	case ACT_VOID:
 		do_void(l);
 		return true;
+	case ACT_ATTACH:
+		call_attach(l);
+		return true;
 	case ACT_PROBE:
 		probe_now(l);
 		return true;
@@ -437,6 +472,32 @@ static void stopping_alarm(struct life *l, int64_t now)
 		     "ever");
 }
 
+/* The keys that its machine is to be given after the create: ours, and the spec's if there is one. */
+static int64_t keys_of(struct life *l, const struct source *src)
+{
+	struct spec sp;
+
+	if (!src || !src->p->dialect || !src->p->dialect->attach_key || !l->s.public_key ||
+	    (l->s.state != S_PROVISIONING && l->s.state != S_RUNNING))
+		return 0;
+	if (!l->keys && !parse_spec_of(&l->s, &sp, NULL)) {
+		l->keys = sp.ssh_public_key ? 2 : 1;
+		spec_free(&sp);
+	}
+	return l->keys;
+}
+
+/* What reconcile must know of the provider. */
+static void observe_source(struct life *l)
+{
+	const struct source *src = source_of(l->e, l->s.provider);
+
+	l->o.lag_us = src ? src->p->lag_us : 0;
+	l->o.list_busy = src && src->list_busy;
+	l->o.by_list = src && src->p->dialect && src->p->dialect->lists_show_boot;
+	l->o.keys = keys_of(l, src);
+}
+
 void drive_now(struct life *l)
 {
 	struct engine *e = l->e;
@@ -450,11 +511,9 @@ void drive_now(struct life *l)
 	if (l->dirty && !l->ordering && now >= l->next_put_us)
 		life_put(l);
 	for (int i = 0; i < STEPS_MAX && !l->dead; i++) {
-		struct source *src = source_of(e, l->s.provider);
 		struct step step;
 
-		l->o.lag_us = src ? src->p->lag_us : 0;
-		l->o.list_busy = src && src->list_busy;
+		observe_source(l);
 		now = engine_now(e);
 		step = reconcile(&l->s, &l->o, e->p, now);
 		if (!do_step(l, &step))
@@ -462,6 +521,7 @@ void drive_now(struct life *l)
 		l->next_us = now; /* in case the bound ends this: the next turn goes on */
 	}
 	stopping_alarm(l, now);
+	watch_status(l, now);
 	if (l->dirty && !l->ordering && l->next_put_us < l->next_us)
 		l->next_us = l->next_put_us;
 	l->driving = false;
@@ -503,6 +563,11 @@ void engine_drive(struct engine *e)
 			next = l->next_us;
 		else if (i >= e->life_count || e->lives[i] != l)
 			next = now;
+	}
+	for (size_t i = 0; i < e->source_count; i++) {
+		strays_drive(&e->sources[i], now);
+		if (strays_next_us(&e->sources[i]) < next)
+			next = strays_next_us(&e->sources[i]);
 	}
 	check_all_gone(e);
 	if (market_next_us(e) < next)

@@ -108,7 +108,8 @@ void engine_mkdir(struct engine *e, const struct caller *who, const char *name, 
 	s.serial = e->last_serial + 1;
 	COPY(s.name, name);
 	COPY(s.owner_name, who->name);
-	COPY(s.consumer, who->name);
+	s.consumer = strdup(who->name);
+	CHECK(s.consumer);
 	s.owner_uid = who->uid;
 	s.owner_gid = who->gid;
 	s.dir_mode = mode & 0777;
@@ -180,6 +181,7 @@ void life_end(struct life *l, enum end_cause cause, const char *text, const stru
 		l->o.probe_busy = false;
 		life_unref(l);
 	}
+	forget_status_alarms(l);
 	life_state(l, S_STOPPING, text, who);
 	life_changed(l);
 }
@@ -243,7 +245,7 @@ const struct verb session_verbs[] = {
 enum root_verb { R_REFRESH, R_RECONCILE, R_DRAIN, R_UNDRAIN, R_VERB_COUNT };
 
 const struct verb root_verbs[] = {
-	[R_REFRESH] = {"refresh", "[PROVIDER]", "fetch the offers now"},
+	[R_REFRESH] = {"refresh", "[PROVIDER]", "fetch the offers and the balance now"},
 	[R_RECONCILE] = {"reconcile", "", "compare sessions and machines now"},
 	[R_DRAIN] = {"drain", "", "no new purchases; what runs goes on"},
 	[R_UNDRAIN] = {"undrain", "", "purchases again"},
@@ -322,9 +324,8 @@ static int verb_retry(struct life *l, const struct caller *who, struct error *wh
 	if (s->state == S_FAILED && !session_in_history(s)) {
 		s->billed_prior_us = session_billed_us(s, engine_now(l->e));
 		s->cost_prior_u6 = session_cost_u6(s, engine_now(l->e));
-		s->instance_state = I_NONE;
-		s->instance_id[0] = '\0';
-		s->asked_us = s->booted_us = s->delete_us = s->gone_us = s->late_look_us = 0;
+		attempt_forget(s);
+		s->late_look_us = 0;
 		s->bought_us = s->expires_us = s->stopped_us = s->end_us = 0;
 		s->end_cause = s->attempt_cause = 0;
 		s->end_by[0] = '\0';
@@ -452,9 +453,13 @@ static void root_refresh(struct engine *e, const char *name, order_cb cb, void *
 		       &why, cb, arg);
 		return;
 	}
-	for (size_t i = 0; i < e->source_count; i++)
-		if (!name[0] || !strcmp(e->sources[i].p->name, name))
-			market_refresh(&e->sources[i]);
+	for (size_t i = 0; i < e->source_count; i++) {
+		if (name[0] && strcmp(e->sources[i].p->name, name) != 0)
+			continue;
+		market_refresh(&e->sources[i]);
+		account_refresh(&e->sources[i]); /* credit may have been added */
+	}
+	engine_wake(e, 0);
 	order_answer(e, 0, NULL, cb, arg);
 }
 
@@ -548,6 +553,7 @@ void engine_provider_enable(struct engine *e, const struct caller *who, size_t p
 		      on ? "enabled" : "disabled");
 		tell(e, CH_PROVIDER, NULL, NULL);
 		tell(e, CH_STATUS, NULL, NULL);
+		market_publish(e);
 	}
 	order_answer(e, err, &why, cb, arg);
 }

@@ -11,6 +11,30 @@ static void timer_fired(void *arg)
 	engine_drive(arg);
 }
 
+static void source_init(struct engine *e, struct provider *p, size_t i)
+{
+	const struct dialect *d = p->dialect;
+	int64_t disk_gb = e->p->default_disk_gb;
+	struct market_shape shape = {.provider = p->name};
+
+	if (d) {
+		shape.page_rows = d->page_rows;
+		shape.budget = d->pages_per_refresh;
+		shape.disk_gb = disk_gb > d->disk_min_gb ? disk_gb : d->disk_min_gb;
+		shape.bids = d->bids;
+	}
+	e->sources[i] = (struct source){.e = e,
+					.p = p,
+					.cloud = d && !p->act ? cloud_new(e->w, p) : NULL,
+					.market = market_new(&shape),
+					.index = i,
+					.enabled = true,
+					.wanted_us = INT64_MAX,
+					.unhide_us = INT64_MAX,
+					.balance_u6 = UNKNOWN,
+					.state = "ok"};
+}
+
 struct engine *engine_new(struct world *w, const struct policy *p, struct provider **providers,
 			  size_t provider_count)
 {
@@ -22,8 +46,7 @@ struct engine *engine_new(struct world *w, const struct policy *p, struct provid
 	e->sources = xcalloc(provider_count, sizeof *e->sources);
 	e->source_count = provider_count;
 	for (size_t i = 0; i < provider_count; i++)
-		e->sources[i] = (struct source){
-			.e = e, .p = providers[i], .index = i, .enabled = true, .state = "ok"};
+		source_init(e, providers[i], i);
 	e->inv = inventory_new(NULL, 0, 0);
 	CHECK(e->inv);
 	e->timer = w->timer_new(w->self, timer_fired, e);
@@ -86,6 +109,7 @@ struct life *life_new(struct engine *e, const struct session *s)
 static void life_free(struct life *l)
 {
 	events_free(l);
+	said_free(l);
 	free(l->error_text);
 	session_free(&l->s);
 	free(l);
@@ -213,6 +237,7 @@ int engine_load(struct engine *e, const struct journal_op *row, struct error *wh
 		}
 		if (!s.removed_us)
 			free_name(e, &s);
+		books_reach(e, s.created_us);
 		life_new(e, &s);
 		return 0;
 	case J_EVENT:
@@ -239,6 +264,10 @@ void engine_start(struct engine *e)
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
 
+		l->o.watched_us = e->started_us;
+		/* Whether a create left before the end of the last process nobody knows. */
+		if (l->s.instance_state == I_ASKED)
+			l->o.sent_by_us = e->started_us;
 		if (!l->s.held)
 			continue;
 		/* A restart never releases a hold (tree, `hold`). */
@@ -252,6 +281,7 @@ void engine_start(struct engine *e)
 	}
 	event(e, NULL, NULL, "started", "%zu sessions known", e->life_count);
 	events_forget_old(e);
+	events_past_free(e);
 	engine_wake(e, 0);
 }
 
@@ -277,16 +307,28 @@ void engine_free(struct engine *e)
 {
 	if (!e)
 		return;
+	e->stopping = true; /* answers only let go from now on */
+	for (size_t i = 0; i < e->source_count; i++)
+		if (e->sources[i].cloud)
+			cloud_hang_up(e->sources[i].cloud);
 	orders_free(e);
 	/* A life that an answer still refers to stays: the process is about to end. */
 	while (e->life_count)
 		life_unref(e->lives[--e->life_count]);
 	free(e->lives);
+	publish_forget(e);
 	for (size_t i = 0; i < e->source_count; i++)
-		free(e->sources[i].offers);
+		cloud_free(e->sources[i].cloud);
+	for (size_t i = 0; i < e->source_count; i++)
+		strays_free(&e->sources[i]);
+	for (size_t i = 0; i < e->source_count; i++) {
+		market_free(e->sources[i].market);
+		free(e->sources[i].templates);
+	}
 	free(e->sources);
 	free(e->alarms);
 	free(e->old_events);
+	events_past_free(e);
 	inventory_unref(e->inv);
 	e->w->timer_free(e->w->self, e->timer);
 	free(e);

@@ -9,6 +9,7 @@
 
 #include "../core/error.h"
 #include "../core/inventory.h"
+#include "../core/market.h"
 #include "../core/metrics.h"
 #include "../core/policy.h"
 #include "../core/provider.h"
@@ -100,18 +101,48 @@ void engine_note_error(struct engine *e, const struct session *s, const struct e
 /* The session's event lines, oldest first: text for people, or JSON lines. */
 void engine_session_log(const struct engine *e, const struct session *s, bool json,
 			struct buf *out);
+/* What was recorded before this start, oldest first, the last EVENTS_PAST_MAX events; only before
+ * engine_start. owner_uid: whose it is; UNKNOWN: of no session, everybody's; 0: of a session that is
+ * no more. Returns the number up to which nothing is known any more. */
+#define EVENTS_PAST_MAX 4096
+int64_t engine_past_events(const struct engine *e,
+			   void (*each)(void *arg, int64_t seq, int64_t owner_uid,
+					const char *json),
+			   void *arg);
 /* Text of `plan`: what commit would do now. */
 void engine_plan(struct engine *e, const struct session *s, const struct caller *who,
 		 struct buf *out);
 void engine_receipt(const struct engine *e, const struct session *s, struct buf *out);
+/* What the provider said about the machine since gpufs started, in its words: `TIME TEXT` a line,
+ * escaped, oldest first, the last 64 that differ from their predecessor. */
+void engine_provider_log(const struct engine *e, const struct session *s, struct buf *out);
 bool engine_proven(const struct session *s); /* terminal, and an instance, if any, is gone */
 
 const struct inventory *engine_inventory(const struct engine *e);
 void engine_looked_at_market(struct engine *e); /* somebody reads inventory/ or search/ */
+/* The same, for this query: its models, and the market of bids, are kept current for a while. */
+void engine_asked_for(struct engine *e, const struct query *q);
+/* Offers whose machines failed lately. */
+void engine_offer_health(const struct engine *e,
+			 void (*fn)(void *arg, const struct offer_health *h), void *arg);
+
+/* Templates of the first provider that has any, from memory. Asking refreshes what is older than an
+ * hour; CH_PROVIDER tells when it came. False: no provider has templates. */
+struct templates_view {
+	const char *provider;
+	const struct template_info *list;
+	size_t count;
+	int64_t fetched_us; /* 0: not yet */
+	bool busy;	    /* being fetched */
+	const char *error;  /* of the last attempt; "" */
+};
+bool engine_templates(struct engine *e, struct templates_view *out);
 
 struct provider_view {
 	const char *name, *state, *reason; /* state: ok slow throttled down nokey badkey off */
 	int64_t offers, list_age_us, calls, errors, foreign;
+	int64_t balance_u6; /* USD, or UNKNOWN */
+	int64_t dropped; /* rows of searches that were malformed or broke a filter, since the start */
 	bool list_complete, enabled;
 	int64_t changed_us;
 };

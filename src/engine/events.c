@@ -8,7 +8,8 @@
 
 #include "internal.h"
 
-#define ALARMS_MAX 256
+#define ALARMS_MAX	   256
+#define EVENT_CONSUMER_MAX 256 /* bytes */
 
 /* ---- events ---- */
 
@@ -39,6 +40,21 @@ static void event_stored(void *arg, int err)
 	(void)err; /* an event is history, not an order: the log has it too */
 }
 
+/* It may be as long as a spec, and hundreds of events of a session are kept: events show its
+ * beginning, the session has all of it. */
+static void put_consumer(struct buf *b, const char *s)
+{
+	size_t n = strnlen(s, EVENT_CONSUMER_MAX + 1);
+
+	if (n == 0)
+		return;
+	if (n > EVENT_CONSUMER_MAX)
+		for (n = EVENT_CONSUMER_MAX; n && ((unsigned char)s[n] & 0xc0) == 0x80;)
+			n--; /* never half a character */
+	buf_puts(b, ",\"consumer\":");
+	buf_json(b, s, n);
+}
+
 static void event_json(struct buf *b, const struct engine *e, const struct life *l,
 		       const struct caller *who, const char *what, const char *text, int64_t now)
 {
@@ -54,10 +70,7 @@ static void event_json(struct buf *b, const struct engine *e, const struct life 
 		buf_puts(b, ",\"state\":");
 		buf_json(b, state_name((enum session_state)l->s.state),
 			 strlen(state_name((enum session_state)l->s.state)));
-		if (l->s.consumer[0]) {
-			buf_puts(b, ",\"consumer\":");
-			buf_json(b, l->s.consumer, strlen(l->s.consumer));
-		}
+		put_consumer(b, session_consumer(&l->s));
 	}
 	if (who)
 		buf_printf(b, ",\"uid\":%lld,\"pid\":%lld", (long long)who->uid,
@@ -102,6 +115,12 @@ void event(struct engine *e, struct life *l, const struct caller *who, const cha
 	tell(e, CH_EVENT, l ? &l->s : NULL, json.data);
 }
 
+void books_reach(struct engine *e, int64_t time_us)
+{
+	if (time_us > 0 && (!e->known_since_us || time_us < e->known_since_us))
+		e->known_since_us = time_us;
+}
+
 static void note_old(struct engine *e, int64_t seq)
 {
 	if (e->old_event_count == OLD_EVENTS_MAX)
@@ -124,6 +143,44 @@ void events_forget_old(struct engine *e)
 	e->old_event_count = 0;
 }
 
+static void note_past(struct engine *e, int64_t seq, int64_t owner_uid, const char *json)
+{
+	struct past_line *p;
+
+	if (!e->past)
+		e->past = xcalloc(EVENTS_PAST_MAX, sizeof *e->past);
+	p = &e->past[e->past_at];
+	free(p->json);
+	*p = (struct past_line){seq, owner_uid, strdup(json)};
+	CHECK(p->json);
+	e->past_at = (e->past_at + 1) % EVENTS_PAST_MAX;
+	e->past_count += e->past_count < EVENTS_PAST_MAX;
+}
+
+int64_t engine_past_events(const struct engine *e,
+			   void (*each)(void *arg, int64_t seq, int64_t owner_uid,
+					const char *json),
+			   void *arg)
+{
+	size_t first = e->past_at + EVENTS_PAST_MAX - e->past_count;
+
+	for (size_t i = 0; i < e->past_count; i++) {
+		const struct past_line *p = &e->past[(first + i) % EVENTS_PAST_MAX];
+
+		each(arg, p->seq, p->owner_uid, p->json);
+	}
+	return (e->past_count ? e->past[first % EVENTS_PAST_MAX].seq : e->next_seq) - 1;
+}
+
+void events_past_free(struct engine *e)
+{
+	for (size_t i = 0; e->past && i < EVENTS_PAST_MAX; i++)
+		free(e->past[i].json);
+	free(e->past);
+	e->past = NULL;
+	e->past_at = e->past_count = 0;
+}
+
 void event_load(struct engine *e, const struct journal_op *row)
 {
 	const struct session *s;
@@ -133,11 +190,13 @@ void event_load(struct engine *e, const struct journal_op *row)
 		return;
 	if (row->v[0].i >= e->next_seq)
 		e->next_seq = row->v[0].i + 1;
+	books_reach(e, row->v[1].i);
 	if (row->v[1].i < engine_now(e) - e->p->history_keep_us) {
 		note_old(e, row->v[0].i);
 		return;
 	}
 	s = engine_by_id(e, row->v[2].text);
+	note_past(e, row->v[0].i, s ? s->owner_uid : row->v[2].len ? 0 : UNKNOWN, row->v[3].text);
 	if (!s)
 		return;
 	/* The text for people is made from the JSON when somebody reads it: see engine_session_log.
@@ -262,15 +321,15 @@ void engine_status(const struct engine *e, struct status_view *out)
 		out->by_state[s->state]++;
 		if ((s->instance_state == I_EXISTS || s->instance_state == I_UNSURE ||
 		     s->instance_state == I_ASKED) &&
-		    s->price_u6 > 0)
-			out->burn_u6 += s->price_u6;
+		    session_rate_u6(s) > 0)
+			out->burn_u6 += session_rate_u6(s);
 	}
 	for (size_t i = 0; i < e->source_count; i++)
 		fetched = fetched && (e->sources[i].fetched_us || e->sources[i].failures);
 	if (e->draining) {
 		out->state = "draining";
 		out->why = "no new purchases until an administrator writes `undrain` to ctl";
-	} else if (!fetched) {
+	} else if (!fetched || (e->publish && !e->ready)) {
 		out->state = "starting";
 		out->why = "the offers are being fetched";
 	} else if (e->alarm_count) {

@@ -2,34 +2,52 @@
  * The inside of the engine, shared by its files and by nobody else.
  *	engine.c   life and look-ups          orders.c   durable orders, the journal's answers
  *	buy.c      spec, plan, commit         ends.c     rmdir, verbs, extensions, hold
- *	drive.c    carries out what reconcile says       calls.c    providers' answers
- *	market.c   offers and lists           events.c   events, alarms, status
- *	receipt.c  receipts			 counts.c   metrics
+ *	drive.c    carries out what reconcile says       calls.c    calls about one machine
+ *	observe.c  what answers say about a machine      strays.c   machines that no session has
+ *	pick.c     which offer (pick.h)
+ *	market.c   offers                     lists.c    lists of what exists
+ *	events.c   events, alarms, status     receipt.c  receipts
+ *	counts.c   metrics                    cloud.c    HTTP calls of dialects (cloud.h)
+ *	publish.c  the snapshot               account.c  balance, templates
  */
 #ifndef GPUFS_ENGINE_INTERNAL_H
 #define GPUFS_ENGINE_INTERNAL_H
 
 #include "../core/check.h"
+#include "../core/market.h"
 #include "../core/reconcile.h"
+#include "cloud.h"
 #include "engine.h"
 
-#define ORDER_LIMIT_US	   (2 * SECOND_US)	 /* tree rule 7: then EIO */
-#define DRAFT_LIMIT_US	   (200 * (int64_t)1000) /* tree rule 7: a draft costs nothing */
-#define STOPPING_ALARM_US  (15 * MINUTE_US)	 /* lifecycle.md, States */
-#define LATE_LOOK_US	   (10 * MINUTE_US)	 /* faults.md, Destroying, 4 */
-#define TRANSIT_LIST_US	   (10 * SECOND_US)	 /* lifecycle.md, Timers */
-#define LOOK_MAX_US	   (10 * SECOND_US)
-#define DESTROY_MAX_US	   (5 * MINUTE_US)
-#define PROBE_LIMIT_US	   (10 * SECOND_US)	 /* one whole attempt */
-#define PROBE_PAUSE_US	   (500 * (int64_t)1000) /* between attempts; only refused logins back off */
-#define LIST_PAUSE_US	   (50 * (int64_t)1000)	 /* between lists that complete a proof */
-#define OLD_EVENTS_MAX	   10000		 /* erased at one start; the rest at the next */
-#define ATTEMPTS_MAX	   999			 /* what a label has room for */
-#define EVENTS_PER_SESSION 256			 /* kept in memory for `log` */
+#define ORDER_LIMIT_US	  (2 * SECOND_US)	/* tree rule 7: then EIO */
+#define DRAFT_LIMIT_US	  (200 * (int64_t)1000) /* tree rule 7: a draft costs nothing */
+#define STOPPING_ALARM_US (15 * MINUTE_US)	/* lifecycle.md, States */
+#define LATE_LOOK_US	  (10 * MINUTE_US)	/* faults.md, Destroying, 4 */
+#define TRANSIT_LIST_US	  (10 * SECOND_US)	/* lifecycle.md, Timers */
+#define LOOK_MAX_US	  (10 * SECOND_US)
+#define DESTROY_MAX_US	  (5 * MINUTE_US)
+#define PROBE_LIMIT_US	  (10 * SECOND_US)	/* one whole attempt */
+#define PROBE_PAUSE_US	  (500 * (int64_t)1000) /* between attempts; only refused logins back off */
+#define LIST_PAUSE_US	  (50 * (int64_t)1000)	/* between lists that complete a proof */
+#define POLL_MIN_US	  (2 * SECOND_US) /* lifecycle.md, Timers: status poll in transition */
+#define POLL_MAX_US	  (10 * SECOND_US)
+/* A login works and the provider still says booting: so long it is not believed. */
+#define UNTOLD_US	   (10 * MINUTE_US)
+#define ATTACH_MAX_US	   (30 * SECOND_US)
+#define SAID_MAX	   64	 /* lines of a session's provider.log */
+#define OLD_EVENTS_MAX	   10000 /* erased at one start; the rest at the next */
+#define ATTEMPTS_MAX	   999	 /* what a label has room for */
+#define EVENTS_PER_SESSION 256	 /* kept in memory for `log` */
 
 struct event {
 	int64_t time_us;
 	char *json, *text;
+};
+
+/* A line of provider.log: what the provider said about the machine, in its words. */
+struct said {
+	int64_t time_us;
+	char *text;
 };
 
 /* A session with what only this process knows about it. */
@@ -46,6 +64,10 @@ struct life {
 	bool driving, dead;
 	unsigned refs;				   /* answers that still have to come */
 	unsigned destroys, login_refusals, logins; /* of this attempt */
+	unsigned polls, attach_failures; /* lists that served it in transition; likewise */
+	int64_t keys;			 /* that the spec wants on a machine; 0: not counted yet */
+	bool priced;			 /* the price charged was seen */
+	bool told_running;		 /* the provider has said so, of this attempt */
 	int64_t addressed_us; /* monotonic: when its address became known; 0 = not seen */
 	bool end_counted;
 	int64_t next_us, next_put_us;
@@ -54,22 +76,49 @@ struct life {
 	char *error_text;     /* the last failed command */
 	struct event events[EVENTS_PER_SESSION];
 	size_t event_count;
+	struct said said[SAID_MAX]; /* oldest first */
+	size_t said_count;
 };
+
+/* A machine with our mark that no living attempt owns: strays.c. */
+struct stray;
 
 /* One provider and its part of the market. */
 struct source {
 	struct engine *e;
 	struct provider *p;
+	struct cloud *cloud; /* of a dialect; NULL: native */
 	size_t index;
 	bool enabled, offers_busy, list_busy, refresh_again, complete;
-	struct offer *offers;
-	size_t offer_count;
+	struct market *market;
+	size_t offer_count;   /* visible ones, as last published */
+	struct page_ask page; /* of the search under way */
+	int64_t refreshed_us, tried_us, unhide_us, dropped;
+	int64_t wanted_us; /* a refresh, because somebody asks */
+	bool key_dead;	   /* refused, and not accepted since */
+	bool throttled;	   /* searches are, until next_refresh_us */
+	bool account_busy, templates_busy;
+	int64_t next_account_us, account_asked_us;
+	struct template_info *templates;
+	size_t template_count;
+	int64_t templates_us, templates_tried_us, templates_asked_us;
+	char templates_error[256];
 	int64_t fetched_us, next_refresh_us, next_list_us, list_begun_us, changed_us;
 	int64_t offers_asked_us, list_asked_us; /* monotonic */
 	int64_t calls, errors, foreign;
+	int64_t balance_u6;   /* USD left in the account, or UNKNOWN */
+	struct stray *strays; /* rebuilt from lists */
+	size_t stray_count;
+	int64_t whole_list_us; /* begin of the last complete list; 0: none yet */
+	bool ghost_brake, orphan_brake;
 	unsigned failures;
 	const char *state;
 	char reason[256];
+};
+
+struct past_line {
+	int64_t seq, owner_uid;
+	char *json;
 };
 
 struct alarm {
@@ -89,7 +138,12 @@ struct engine {
 	int64_t last_serial, next_seq;
 	int64_t *old_events; /* read at start and older than HISTORY_KEEP: to be erased */
 	size_t old_event_count;
+	struct past_line *past; /* a ring, until engine_start */
+	size_t past_at, past_count;
 	struct inventory *inv;
+	struct publish *publish;   /* the next snapshot, being sorted on a worker */
+	bool publish_again, ready; /* ready: everybody's first offers were published */
+	struct interests interests;
 	struct door *doors;
 	struct alarm *alarms;
 	size_t alarm_count;
@@ -97,6 +151,7 @@ struct engine {
 	struct relay *relays;
 	struct timer *timer;
 	int64_t looked_us, started_us, next_tick_us;
+	int64_t known_since_us; /* the oldest thing in our books; 0: nothing, they are fresh */
 	bool started, stopping, draining;
 	order_cb all_gone;
 	void *all_gone_arg;
@@ -151,7 +206,7 @@ void relay_answer(struct relay *r, int err, const struct error *why); /* and fre
 void orders_stop(struct engine *e); /* nobody is answered any more */
 void orders_free(struct engine *e);
 
-/* ---- buy.c ---- */
+/* ---- buy.c, pick.c ---- */
 /* Choose and record the offer of the next attempt; false: none now. */
 bool buy_choose(struct life *l, struct error *why);
 bool failed_offer(const struct session *s, const char *id);
@@ -164,29 +219,78 @@ void life_end(struct life *l, enum end_cause cause, const char *text, const stru
 void engine_drive(struct engine *e); /* everything that is due */
 void drive_now(struct life *l);
 int64_t attempt_pause_us(struct life *l);
-void probe_now(struct life *l); /* start one SSH attempt, if an address is known */
+void attempt_forget(struct session *s); /* its machine, its money: a new one begins */
+void probe_now(struct life *l);		/* start one SSH attempt, if an address is known */
 
 /* ---- calls.c ---- */
 void call_create(struct life *l);
 void call_look(struct life *l, bool late);
 void call_destroy(struct life *l);
+void call_attach(struct life *l);
+void offer_taken(struct source *src, const struct session *s); /* it leaves the market */
 void reason_settled(struct life *l); /* gone: only the cause stays in `reason` */
 void forget_proof(struct life *l);   /* start over with proving that it is gone */
+
+/* ---- observe.c ---- */
+/* Take over what the provider says about the machine; begun_us: when it was asked. True if something
+ * durable changed (journal it). */
+bool take_instance(struct life *l, const struct instance *in, int64_t begun_us);
+/* It was seen alive: what spoke for its absence is void. */
+void seen_alive(struct life *l);
+/* Alarms that follow from how long it says something; with every turn. */
+void watch_status(struct life *l, int64_t now_us);
+/* The session is ending: what its machine did wrong is settled with it. */
+void forget_status_alarms(struct life *l);
+void said_free(struct life *l);
+
+/* ---- strays.c ---- */
+/* One machine of a list that no living attempt owns and that carries the mark of (session, attempt). */
+void stray_seen(struct source *src, const struct instance *in, const char *session_id,
+		int64_t attempt);
+/* The list is over. True: one of its machines is not in our books. */
+bool strays_listed(struct source *src, bool complete);
+void strays_drive(struct source *src, int64_t now_us);
+int64_t strays_next_us(const struct source *src);
+bool strays_await_list(const struct source *src);
+void strays_free(struct source *src);
 
 /* ---- market.c ---- */
 struct source *source_of(const struct engine *e, const char *provider);
 void market_refresh(struct source *src);
-void market_list(struct source *src);
+/* Every call of the engine goes through this. */
+void source_act(struct source *src, const struct call *call, result_cb cb, void *arg);
 void market_drive(struct engine *e, int64_t now_us);
+/* The provider called it gone, or it was bought: it leaves every view at once. */
+void market_offer_gone(struct source *src, const char *offer_id);
+/* A machine bought there did not boot, or took no login (`cause`): lifecycle.md, Retry. */
+void market_machine_failed(struct engine *e, const char *provider, const char *offer_id,
+			   enum end_cause cause, const char *reason);
 int64_t market_next_us(const struct engine *e);
 /* asked_us: what count_call said; UNKNOWN: nothing was sent. */
 void source_note(struct source *src, const struct result *res, enum call_op op, int64_t asked_us);
+
+/* ---- publish.c ---- */
+struct publish;
+void market_publish(struct engine *e); /* the sources' rows changed */
+void publish_forget(struct engine *e); /* the engine goes; a worker may still sort */
+
+/* ---- account.c ---- */
+void account_drive(struct source *src, int64_t now_us);
+int64_t account_next_us(const struct source *src);
+void account_spent(struct source *src); /* the balance changes soon */
+void account_refresh(struct source *src);
+
+/* ---- lists.c ---- */
+void market_list(struct source *src);
 
 /* ---- events.c ---- */
 void event(struct engine *e, struct life *l, const struct caller *who, const char *what,
 	   const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void event_load(struct engine *e, const struct journal_op *row);
+/* Something in our books is that old: they are not fresh. */
+void books_reach(struct engine *e, int64_t time_us);
 void events_forget_old(struct engine *e); /* erase what engine_load found too old */
+void events_past_free(struct engine *e);
 void events_free(struct life *l);
 bool alarm_stands(struct engine *e, const char *what, const char *subject);
 

@@ -1,14 +1,15 @@
 /*
- * The market: fetches offers, keeps one immutable snapshot of all providers, and lists what exists.
- * One list a provider observes every session there, however many there are (architecture.md,
- * Reconciliation). Loop thread. Tests: tests/unit/test_engine.c.
+ * The market: fetches offers page by page (what to ask for next says core/market.h), and notes what
+ * every answer says about its provider. One provider that fails hides nothing of the others. Loop
+ * thread. Tests: tests/unit/test_engine.c, tests/unit/test_engine_market.c.
  */
 #include <string.h>
 
 #include "internal.h"
 
-#define STARTUP_TRANSIT_US (3 * MINUTE_US) /* lists come every 10 s for so long after a start */
-#define MARKET_ERROR_US	   (5 * SECOND_US) /* first pause after a refresh that failed */
+#define MARKET_ERROR_US (5 * SECOND_US)	 /* first pause after a refresh that failed */
+#define EARLY_RETRY_US	(15 * SECOND_US) /* between refreshes because somebody asks */
+#define SLOW_US		(5 * SECOND_US)	 /* an answer that takes longer: `slow` */
 
 struct source *source_of(const struct engine *e, const char *provider)
 {
@@ -16,6 +17,14 @@ struct source *source_of(const struct engine *e, const char *provider)
 		if (!strcmp(e->sources[i].p->name, provider))
 			return &e->sources[i];
 	return NULL;
+}
+
+void source_act(struct source *src, const struct call *call, result_cb cb, void *arg)
+{
+	if (src->cloud)
+		cloud_act(src->cloud, call, cb, arg);
+	else
+		src->p->act(src->p, src->e->w, call, cb, arg);
 }
 
 static void source_state(struct source *src, const char *state, const char *reason)
@@ -29,6 +38,65 @@ static void source_state(struct source *src, const char *state, const char *reas
 	tell(src->e, CH_STATUS, NULL, NULL);
 }
 
+/* Times that we compare with a provider's, and deadlines that people read, need a clock that is right. */
+static void check_clock(struct source *src)
+{
+	struct cloud_view v = {.skew_us = UNKNOWN};
+	BUF text = {.max = 256};
+	int64_t off;
+
+	if (!src->cloud)
+		return;
+	cloud_view(src->cloud, &v);
+	if (v.skew_us == UNKNOWN)
+		return;
+	off = v.skew_us < 0 ? -v.skew_us : v.skew_us;
+	if (off <= SKEW_ALARM_US) {
+		engine_alarm_clear(src->e, "clock", src->p->name);
+		return;
+	}
+	if (alarm_stands(src->e, "clock", src->p->name))
+		return;
+	buf_printf(&text,
+		   "this machine's clock is %lld s %s that of provider %s: sessions would end at "
+		   "the wrong time; set it (timedatectl set-ntp true)",
+		   (long long)(off / SECOND_US), v.skew_us > 0 ? "ahead of" : "behind",
+		   src->p->name);
+	engine_alarm(src->e, "clock", src->p->name, text.data ? text.data : "");
+}
+
+/* Does the answer prove that the key is accepted? A search may be answered without looking at it. */
+static bool proves_key(const struct result *res, enum call_op op)
+{
+	if (op != CALL_LIST && op != CALL_LOOK && op != CALL_ACCOUNT && op != CALL_CREATE)
+		return false;
+	return res->verdict == SURE_YES ||
+	       (res->verdict == SURE_NO &&
+		(res->error == PE_GONE || res->error == PE_MONEY || res->error == PE_STALE_OFFER));
+}
+
+static void source_good(struct source *src, const struct result *res, enum call_op op,
+			int64_t asked_us)
+{
+	int64_t took = res->took_us;
+	char text[80];
+
+	if (proves_key(res, op))
+		src->key_dead = false;
+	/* `throttled` stands for as long as it keeps us from asking. */
+	if (res->verdict != SURE_YES || src->key_dead || (src->throttled && op != CALL_OFFERS))
+		return;
+	if (!took && !src->cloud)
+		took = src->e->w->mono_us(src->e->w->self) - asked_us;
+	if (took <= SLOW_US) {
+		source_state(src, "ok", "");
+		return;
+	}
+	snprintf(text, sizeof text, "its last answer (%s) took %lld s", call_op_names[op],
+		 (long long)(took / SECOND_US));
+	source_state(src, "slow", text);
+}
+
 /* What every answer says about the provider's health. */
 void source_note(struct source *src, const struct result *res, enum call_op op, int64_t asked_us)
 {
@@ -37,145 +105,239 @@ void source_note(struct source *src, const struct result *res, enum call_op op, 
 	if (src->e->stopping)
 		return;
 	count_answer(src, res, op, asked_us);
+	check_clock(src);
+	if (op == CALL_CREATE && (res->verdict == SURE_YES || res->verdict == UNSURE))
+		account_spent(src);
 	if (!bad) {
-		if (op == CALL_OFFERS || op == CALL_LIST)
-			source_state(src, "ok", "");
+		if (asked_us != UNKNOWN)
+			source_good(src, res, op, asked_us);
 		return;
 	}
 	src->errors++;
 	if (res->verdict == KEY_DEAD)
+		src->key_dead = true;
+	if (res->verdict == KEY_DEAD)
 		source_state(src, "badkey", res->text);
+	else if (src->key_dead)
+		return; /* what else fails there does not matter */
 	else if (res->error == PE_RATE)
 		source_state(src, "throttled", res->text);
 	else
 		source_state(src, "down", res->text);
 }
 
-/* ---- offers ---- */
+/* ---- what is asked for ---- */
 
-static void count_change(void *arg, const struct offer *a, const struct offer *b)
+/* Drafts and orders that wait want to find current offers. */
+static void note_spec(struct engine *e, const struct session *s, int64_t now_us)
 {
-	(void)a;
-	(void)b;
-	++*(size_t *)arg;
-}
+	const struct offer *o;
+	struct query q = {0};
+	struct spec sp;
 
-static void market_publish(struct engine *e)
-{
-	struct offer *all = NULL;
-	struct inventory *next, *before = e->inv;
-	size_t n = 0, at = 0, changes = 0;
-
-	for (size_t i = 0; i < e->source_count; i++)
-		n += e->sources[i].offer_count;
-	all = xcalloc(n, sizeof *all);
-	for (size_t i = 0; i < e->source_count; i++) {
-		struct source *src = &e->sources[i];
-
-		if (src->offer_count)
-			memcpy(all + at, src->offers, src->offer_count * sizeof *all);
-		at += src->offer_count;
-	}
-	next = inventory_new(all, n, before->generation + 1);
-	free(all);
-	CHECK(next);
-	inventory_diff(before, next, count_change, &changes);
-	if (!changes) {
-		inventory_unref(next);
+	if ((s->state != S_DRAFT && s->state != S_PENDING) || parse_spec_of(s, &sp, NULL))
 		return;
+	o = sp.offer[0] ? inventory_find(e->inv, sp.offer) : NULL;
+	if (o) {
+		q.set = 1u << Q_GPU | 1u << Q_PROVIDER | 1u << Q_INTERRUPTIBLE;
+		q.gpu_exact = true;
+		q.num[Q_INTERRUPTIBLE] = o->interruptible;
+		COPY(q.text[Q_GPU], o->gpu_type);
+		COPY(q.text[Q_PROVIDER], o->provider);
 	}
-	e->inv = next;
-	for (struct door *d = e->doors; d; d = d->next)
-		d->changed(d, &(struct change){.kind = CH_MARKET, .before = before, .after = next});
-	inventory_unref(before);
-	tell(e, CH_STATUS, NULL, NULL);
-	/* Whoever waits for an offer looks again. */
-	for (size_t i = 0; i < e->life_count; i++) {
-		struct life *l = e->lives[i];
-
-		if (l->o.next_choose_us != INT64_MAX)
-			continue;
-		l->o.next_choose_us = 0;
-		life_wake(l);
-	}
+	interest_note(&e->interests, o ? &q : &sp.query, now_us);
+	spec_free(&sp);
 }
 
+/* ---- a refresh ---- */
+
+/* A stale list stays visible with its age. */
+static void refresh_failed(struct source *src, const struct result *res)
+{
+	struct engine *e = src->e;
+	int64_t pause = e->p->market_backoff_us;
+	uint32_t chance;
+
+	src->throttled = res->error == PE_RATE;
+	if (src->throttled && res->retry_after_us > pause)
+		pause = res->retry_after_us;
+	e->w->random(e->w->self, &chance, sizeof chance);
+	if (!src->throttled)
+		pause = backoff_us(MARKET_ERROR_US, pause, src->failures++, chance);
+	src->next_refresh_us = engine_now(e) + pause;
+}
+
+static void refresh_worked(struct source *src, bool complete)
+{
+	src->throttled = false;
+	src->failures = 0;
+	src->fetched_us = src->refreshed_us = engine_now(src->e);
+	src->complete = complete;
+	src->next_refresh_us = 0;
+}
+
+static void refresh_over(struct source *src)
+{
+	tell(src->e, CH_PROVIDER, NULL, NULL);
+	if (src->refresh_again) {
+		src->refresh_again = false;
+		market_refresh(src);
+	}
+	engine_wake(src->e, 0);
+}
+
+/* A native provider tells everything at once. */
 static void offers_done(void *arg, const struct result *res)
 {
 	struct source *src = arg;
+
+	src->offers_busy = false;
+	if (src->e->stopping)
+		return;
+	source_note(src, res, CALL_OFFERS, src->offers_asked_us);
+	if (res->verdict == SURE_YES) {
+		market_whole(src->market, res->offers, res->count);
+		refresh_worked(src, res->complete);
+		market_publish(src->e);
+	} else {
+		refresh_failed(src, res);
+	}
+	refresh_over(src);
+}
+
+static void page_done(void *arg, const struct result *res);
+
+static bool page_next(struct source *src)
+{
+	struct call call = {.op = CALL_OFFERS, .page = &src->page};
+
+	if (!market_next(src->market, &src->page))
+		return false;
+	src->offers_busy = true;
+	src->offers_asked_us = count_call(src, CALL_OFFERS);
+	source_act(src, &call, page_done, src);
+	return true;
+}
+
+/* One page of a dialect: it shows at once, the next one is asked for, and what no page of the refresh
+ * showed is judged at its end. */
+static void page_done(void *arg, const struct result *res)
+{
+	struct source *src = arg;
 	struct engine *e = src->e;
-	int64_t now = engine_now(e);
-	uint32_t chance;
 
 	src->offers_busy = false;
 	if (e->stopping)
 		return;
 	source_note(src, res, CALL_OFFERS, src->offers_asked_us);
-	if (res->verdict != SURE_YES) {
-		/* A stale list stays visible with its age. */
-		e->w->random(e->w->self, &chance, sizeof chance);
-		src->next_refresh_us = now + (res->error == PE_RATE
-						      ? e->p->market_backoff_us
-						      : backoff_us(MARKET_ERROR_US,
-								   e->p->market_backoff_us,
-								   src->failures++, chance));
+	src->dropped += (int64_t)res->dropped;
+	if (res->verdict == SURE_YES) {
+		market_page(src->market, res, engine_now(e));
+		refresh_worked(src, market_complete(src->market));
+		if (page_next(src)) {
+			market_publish(e);
+			tell(e, CH_PROVIDER, NULL, NULL);
+			return;
+		}
 	} else {
-		src->failures = 0;
-		src->fetched_us = now;
-		src->complete = res->complete;
-		src->next_refresh_us = 0;
-		free(src->offers);
-		src->offers = xcalloc(res->count, sizeof *src->offers);
-		if (res->count)
-			memcpy(src->offers, res->offers, res->count * sizeof *src->offers);
-		src->offer_count = res->count;
-		market_publish(e);
+		refresh_failed(src, res);
 	}
-	tell(e, CH_PROVIDER, NULL, NULL);
-	if (src->refresh_again) {
-		src->refresh_again = false;
-		market_refresh(src);
-	}
-	engine_wake(e, 0);
+	market_end(src->market);
+	market_publish(e);
+	refresh_over(src);
 }
 
 void market_refresh(struct source *src)
 {
 	struct call call = {.op = CALL_OFFERS};
+	struct engine *e = src ? src->e : NULL;
+	int64_t now;
 
-	if (!src || src->e->stopping)
+	if (!src || e->stopping)
 		return;
 	if (src->offers_busy) { /* what is under way may be older than what the asker knows */
 		src->refresh_again = true;
 		return;
 	}
+	now = engine_now(e);
+	src->tried_us = now;
+	src->wanted_us = INT64_MAX;
+	if (src->cloud) {
+		for (size_t i = 0; i < e->life_count; i++)
+			note_spec(e, &e->lives[i]->s, now);
+		market_begin(src->market, &e->interests, now);
+		page_next(src); /* a budget has room for one at least */
+		return;
+	}
 	src->offers_busy = true;
 	src->offers_asked_us = count_call(src, CALL_OFFERS);
-	src->p->act(src->p, src->e->w, &call, offers_done, src);
+	source_act(src, &call, offers_done, src);
 }
 
-static int64_t refresh_due(const struct source *src, int64_t now)
+/* Does somebody look, or an order wait for an offer? */
+static bool watched(const struct engine *e, int64_t now_us)
+{
+	if (now_us - e->looked_us < 2 * e->p->market_us)
+		return true;
+	for (size_t i = 0; i < e->life_count; i++)
+		if (e->lives[i]->s.state == S_PENDING && e->lives[i]->o.next_choose_us == INT64_MAX)
+			return true;
+	return false;
+}
+
+static int64_t refresh_due(const struct source *src, int64_t now_us)
 {
 	const struct policy *p = src->e->p;
-	bool watched = now - src->e->looked_us < 2 * p->market_us;
 
-	if (src->next_refresh_us)
-		return src->next_refresh_us;
-	if (!src->fetched_us)
-		return 0;
-	return src->fetched_us + (watched ? p->market_us : p->market_idle_us);
+	int64_t due = src->next_refresh_us;
+
+	if (!due && src->refreshed_us)
+		due = src->refreshed_us +
+		      (watched(src->e, now_us) ? p->market_us : p->market_idle_us);
+	return due < src->wanted_us ? due : src->wanted_us;
+}
+
+/* When a refresh is wanted because somebody asks, although none is due; INT64_MAX: it is not. */
+static int64_t refresh_early(const struct source *src, int64_t now_us, bool fresh)
+{
+	int64_t age = src->e->p->market_us, soon = src->tried_us + EARLY_RETRY_US;
+
+	if (src->offers_busy || !src->tried_us)
+		return INT64_MAX;
+	if (src->next_refresh_us) /* after an error: sooner than the back-off, unless told to wait */
+		return src->throttled || src->key_dead ? INT64_MAX : soon;
+	if (fresh && src->cloud)
+		return soon;
+	if (now_us - src->refreshed_us > age && now_us - src->e->looked_us > age)
+		return now_us;
+	return INT64_MAX;
+}
+
+/* Not from here: a provider that answers at once would change the market under the reader's hands. */
+static void looked(struct engine *e, bool fresh)
+{
+	int64_t now = engine_now(e);
+
+	for (size_t i = 0; i < e->source_count; i++) {
+		struct source *src = &e->sources[i];
+		int64_t at = refresh_early(src, now, fresh);
+
+		if (at >= src->wanted_us)
+			continue;
+		src->wanted_us = at;
+		engine_wake(e, 0); /* to set its timer anew */
+	}
+	e->looked_us = now;
 }
 
 void engine_looked_at_market(struct engine *e)
 {
-	int64_t now = engine_now(e), age = e->p->market_us;
+	looked(e, false);
+}
 
-	for (size_t i = 0; i < e->source_count; i++)
-		if (!e->sources[i].offers_busy && !e->sources[i].next_refresh_us &&
-		    e->sources[i].fetched_us && now - e->sources[i].fetched_us > age &&
-		    now - e->looked_us > age)
-			market_refresh(&e->sources[i]);
-	e->looked_us = now;
+void engine_asked_for(struct engine *e, const struct query *q)
+{
+	looked(e, interest_note(&e->interests, q, engine_now(e)));
 }
 
 const struct inventory *engine_inventory(const struct engine *e)
@@ -183,142 +345,31 @@ const struct inventory *engine_inventory(const struct engine *e)
 	return e->inv;
 }
 
-/* ---- lists ---- */
+/* ---- what was taken, and what failed ---- */
 
-static bool awaits_list(const struct life *l)
+void market_offer_gone(struct source *src, const char *offer_id)
 {
-	const struct session *s = &l->s;
-
-	return s->label[0] &&
-	       (s->instance_state == I_UNSURE || s->instance_state == I_EXISTS ||
-		(s->instance_state == I_ASKED && !l->o.may_create && !l->o.call_busy));
+	if (src && market_gone(src->market, offer_id, engine_now(src->e)))
+		market_publish(src->e);
 }
 
-/* Is something being created or stopped there, so that lists should come often? */
-static bool in_transit(const struct source *src, int64_t now)
+void market_machine_failed(struct engine *e, const char *provider, const char *offer_id,
+			   enum end_cause cause, const char *reason)
 {
-	if (now - src->e->started_us < STARTUP_TRANSIT_US)
-		return true;
-	for (size_t i = 0; i < src->e->life_count; i++) {
-		const struct life *l = src->e->lives[i];
+	struct source *src = source_of(e, provider);
 
-		if (awaits_list(l) && l->s.state != S_RUNNING &&
-		    !strcmp(l->s.provider, src->p->name))
-			return true;
-	}
-	return false;
-}
-
-static void list_seen(struct life *l, const struct instance *in)
-{
-	struct session *s = &l->s;
-
-	memset(l->o.absent_us, 0, sizeof l->o.absent_us);
-	l->o.status = in->status;
-	if (s->instance_state == I_EXISTS)
+	if (!src)
 		return;
-	/* The lost create is found: it exists, it costs, it is ours. */
-	s->instance_state = I_EXISTS;
-	COPY(s->instance_id, in->id);
-	l->o.next_look_us = 0;
-	event(l->e, l, NULL, "found", "%s: the order had worked", in->id);
-	if (s->state == S_PROVISIONING && !s->attempt_cause)
-		life_reason(l, "the machine is starting");
-	life_changed(l);
+	market_failed(src->market, offer_id, cause == END_SSH ? "ssh_timeout" : "boot_failed",
+		      reason, engine_now(e));
+	market_publish(e);
 }
 
-/* An orphan is counted when it is first seen, not with every list. */
-static void orphan_seen(struct source *src, const char *label)
+void engine_offer_health(const struct engine *e,
+			 void (*fn)(void *arg, const struct offer_health *h), void *arg)
 {
-	bool known = alarm_stands(src->e, "orphan", label);
-
-	engine_alarm(src->e, "orphan", label,
-		     "a machine that carries our mark belongs to no session we know of; it is not "
-		     "touched");
-	if (!known && alarm_stands(src->e, "orphan", label))
-		count_orphan(src);
-}
-
-/* True: one of them is not in our books. */
-static bool list_instances(struct source *src, const struct result *res)
-{
-	struct engine *e = src->e;
-	char session_id[40];
-	bool unknown = false;
-	int64_t attempt;
-
-	src->foreign = 0;
-	for (size_t i = 0; i < res->count; i++) {
-		const char *label = res->instances[i].label;
-
-		if (!label_verify(label, e->p->deployment, e->p->label_key, session_id, &attempt)) {
-			src->foreign++; /* never touched, only counted (rule 5) */
-		} else if (!engine_by_id(e, session_id)) {
-			orphan_seen(src, label);
-			unknown = true;
-		}
-	}
-	return unknown;
-}
-
-/* Absent although nobody sent it away. */
-static bool misses(const struct source *src, const struct life *l)
-{
-	return l->s.instance_state == I_EXISTS && !l->s.delete_us &&
-	       src->list_begun_us >= l->s.asked_us + src->p->lag_us;
-}
-
-static void list_done(void *arg, const struct result *res)
-{
-	struct source *src = arg;
-	struct engine *e = src->e;
-	int64_t now = engine_now(e);
-	bool odd = false;
-
-	src->list_busy = false;
-	if (e->stopping)
-		return;
-	source_note(src, res, CALL_LIST, src->list_asked_us);
-	src->next_list_us = now + (in_transit(src, now) ? TRANSIT_LIST_US : e->p->reconcile_us);
-	if (res->verdict == SURE_YES)
-		odd = list_instances(src, res);
-	for (size_t i = 0; i < e->life_count; i++) {
-		struct life *l = e->lives[i];
-		const struct instance *in = NULL;
-
-		if (strcmp(l->s.provider, src->p->name) || !awaits_list(l))
-			continue;
-		l->o.next_list_us = now + LIST_PAUSE_US;
-		life_wake(l);
-		if (res->verdict != SURE_YES)
-			continue;
-		for (size_t k = 0; k < res->count && !in; k++)
-			if (!strcmp(res->instances[k].label, l->s.label))
-				in = &res->instances[k];
-		/* An incomplete list may add knowledge and never removes any. */
-		if (in && in->status != INST_GONE) {
-			odd = odd || l->s.instance_state != I_EXISTS;
-			list_seen(l, in);
-		} else if (res->complete && src->list_begun_us >= l->s.asked_us) {
-			odd = odd || misses(src, l);
-			note_pair(l->o.absent_us, src->list_begun_us);
-		}
-	}
-	if (odd && res->complete)
-		count_mismatch(src);
-	engine_wake(e, 0);
-}
-
-void market_list(struct source *src)
-{
-	struct call call = {.op = CALL_LIST};
-
-	if (!src || src->list_busy || src->e->stopping)
-		return;
-	src->list_busy = true;
-	src->list_begun_us = engine_now(src->e);
-	src->list_asked_us = count_call(src, CALL_LIST);
-	src->p->act(src->p, src->e->w, &call, list_done, src);
+	for (size_t i = 0; i < e->source_count; i++)
+		market_health(e->sources[i].market, engine_now(e), fn, arg);
 }
 
 /* ---- time ---- */
@@ -332,6 +383,9 @@ void market_drive(struct engine *e, int64_t now_us)
 			market_refresh(src);
 		if (!src->list_busy && now_us >= src->next_list_us)
 			market_list(src);
+		account_drive(src, now_us);
+		if (now_us >= src->unhide_us)
+			market_publish(e);
 	}
 }
 
@@ -346,6 +400,8 @@ int64_t market_next_us(const struct engine *e)
 
 		next = due < next ? due : next;
 		next = list < next ? list : next;
+		next = account_next_us(src) < next ? account_next_us(src) : next;
+		next = src->unhide_us < next ? src->unhide_us : next;
 	}
 	return next;
 }
@@ -373,6 +429,8 @@ bool engine_provider_view(const struct engine *e, size_t i, struct provider_view
 		.calls = src->calls,
 		.errors = src->errors,
 		.foreign = src->foreign,
+		.balance_u6 = src->balance_u6,
+		.dropped = src->dropped,
 		.list_complete = src->complete,
 		.enabled = src->enabled,
 		.changed_us = src->changed_us ? src->changed_us : e->started_us,

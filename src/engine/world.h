@@ -10,9 +10,11 @@
 #include "../core/error.h"
 #include "../core/record.h"
 #include "../core/session.h"
+#include "../core/wire.h"
 
 struct timer;
 struct probe;
+struct http_send;
 
 enum log_level { LOG_DEBUG_, LOG_INFO_, LOG_WARN_, LOG_ERROR_, LOG_AUDIT_ /* no level hides it */ };
 
@@ -76,6 +78,33 @@ struct host_result {
 };
 typedef void (*host_cb)(void *arg, const struct host_result *res);
 
+/* One HTTP request, sent at most once by this table: whoever wants it again asks again. Texts are
+ * borrowed until the callback. */
+struct http_args {
+	enum http_method method;
+	const char *url;  /* absolute; never a secret */
+	const char *auth; /* whole header line with the key, or NULL; secret */
+	const char *body; /* NULL: none; sent as application/json */
+	size_t body_len, reply_max;
+	int64_t connect_us, timeout_us; /* limits of connecting, and of the whole */
+	/* A create: own connection, no resend whatever libcurl believes (faults.md, first fact). */
+	bool fresh;
+};
+/* What came. status 0: no whole reply (then `text` says why, and `sent` whether any byte of the
+ * request may have left: false is proof that nothing happened). A body that was cut off or too long
+ * is status 0 too. Everything borrowed until the callback returns. */
+struct http_reply {
+	int status;
+	bool sent;
+	const char *content_type; /* "" if absent */
+	const char *body;	  /* NUL-terminated behind len */
+	size_t len;
+	int64_t retry_after_us; /* from Retry-After, both forms; or UNKNOWN */
+	int64_t date_us;	/* from Date, UTC; or UNKNOWN */
+	char text[200];		/* sentence, no secret, no URL */
+};
+typedef void (*http_cb)(void *arg, const struct http_reply *reply);
+
 struct world {
 	void *self;
 	int64_t (*wall_us)(void *self); /* UTC; may step */
@@ -96,6 +125,12 @@ struct world {
 	struct probe *(*probe)(void *self, const struct probe_args *args, probe_cb cb, void *arg);
 	void (*probe_cancel)(void *self, struct probe *p); /* its callback will not come */
 	void (*host)(void *self, const struct host_call *call, host_cb cb, void *arg);
+
+	struct http_send *(*http)(void *self, const struct http_args *args, http_cb cb, void *arg);
+	void (*http_cancel)(void *self, struct http_send *h); /* its callback will not come */
+	/* run on a worker thread, then done on the loop. For what takes longer than a millisecond;
+	 * run may touch nothing but arg. */
+	void (*work)(void *self, void (*run)(void *arg), void (*done)(void *arg), void *arg);
 
 	void (*log)(void *self, enum log_level level, const char *fmt, ...)
 		__attribute__((format(printf, 3, 4)));

@@ -27,7 +27,7 @@
 
 /* ---- accounts ---- */
 
-static void account_groups(const char *name, gid_t gid, struct account *out)
+static void account_groups(const char *name, gid_t gid, struct api_account *out)
 {
 	gid_t list[GROUPS_MAX];
 	int n = GROUPS_MAX;
@@ -37,13 +37,13 @@ static void account_groups(const char *name, gid_t gid, struct account *out)
 		out->groups[out->group_count++] = list[i];
 }
 
-int account_find(const char *text, struct account *out, struct error *why)
+int account_find(const char *text, struct api_account *out, struct error *why)
 {
 	struct passwd pw, *res = NULL;
 	FREE char *mem = malloc(NSS_BYTES);
 	int64_t uid = UNKNOWN;
 
-	*out = (struct account){.uid = UNKNOWN, .gid = NOBODY_GROUP};
+	*out = (struct api_account){.uid = UNKNOWN, .gid = NOBODY_GROUP};
 	if (!mem)
 		return fail(why, ERR_NO_MEMORY, "out of memory");
 	if (parse_int(str_of(text), 0, UINT32_MAX - 1, &uid, NULL) == 0) {
@@ -296,7 +296,7 @@ const char *browser_refusal(const char *origin, const char *host)
 }
 
 /* What the rights of sessions/ say at the mount. */
-static bool may_make(const struct http *h, const struct account *a)
+static bool may_make(const struct http *h, const struct api_account *a)
 {
 	const struct policy *p = engine_policy(h->e);
 
@@ -315,9 +315,9 @@ static bool may_make(const struct http *h, const struct account *a)
 	return false;
 }
 
-static void act_as(struct request *r, const struct account *a)
+static void act_as(struct request *r, const struct api_account *a)
 {
-	const struct http_args *args = &r->h->args;
+	const struct http_options *args = &r->h->args;
 
 	r->who = (struct caller){.uid = a->uid,
 				 .gid = a->gid,

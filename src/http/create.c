@@ -13,8 +13,7 @@
 
 #include "parts.h"
 
-#define SESSION_MODE   0750
-#define LEAVE_AGAIN_MS 1000
+#define SESSION_MODE 0750
 
 struct create {
 	struct create *next, **at;
@@ -22,9 +21,12 @@ struct create {
 	struct request *r; /* NULL: answered; only the draft has to go */
 	int64_t serial;	   /* UNKNOWN until its draft exists */
 	int64_t again_ms;  /* when to try that */
+	bool busy;	   /* it could not go: it is tried again once the session changes */
+	bool missed;	   /* it changed while that was being found out */
 	bool bought;	   /* the order is durable: only the key is awaited */
 	struct caller who;
-	char offer[OFFER_ID_MAX], provider[24], consumer[64];
+	char offer[OFFER_ID_MAX], provider[24];
+	char *consumer;
 	struct buf spec;
 };
 
@@ -55,7 +57,7 @@ enum {
 #define LATER "not supported yet: 400 if it is set"
 
 const struct field create_fields[] = {
-	[CF_CONSUMER] = {"consumer_id", PT_TEXT, true, 0, 0, "whose cost it is; at most 63 bytes"},
+	[CF_CONSUMER] = {"consumer_id", PT_TEXT, true, 0, 0, "whose cost it is: any text"},
 	[CF_OFFER] = {"offer_id", PT_TEXT, true, 0, 0, "id of an offer of /inventory"},
 	[CF_WORKLOAD] = {"workload_type", PT_TEXT, true, 0, 0,
 			 "llm, llm_vllm, llm_tgi, training, batch, interactive, inference, ssh or "
@@ -66,13 +68,17 @@ const struct field create_fields[] = {
 			"destroy; preserve is not supported yet: 400"},
 	[CF_LAUNCH] = {"launch_mode", PT_TEXT, false, 0, 0,
 		       "ssh; entrypoint is not supported: 400"},
-	[CF_IMAGE] = {"docker_image", PT_TEXT, false, 0, 0, LATER},
+	[CF_IMAGE] = {"docker_image", PT_TEXT, false, 0, 0,
+		      "container image, where the provider has them"},
 	[CF_MODEL] = {"model_id", PT_TEXT, false, 0, 0, LATER},
 	[CF_QUANTIZATION] = {"quantization", PT_TEXT, false, 0, 0, LATER},
-	[CF_PORTS] = {"exposed_ports", PT_LIST, false, 0, 0, LATER},
-	[CF_TEMPLATE] = {"template_hash_id", PT_TEXT, false, 0, 0, LATER},
-	[CF_ON_START] = {"on_start_cmd", PT_TEXT, false, 0, 0, LATER},
-	[CF_DISK] = {"disk_gb", PT_INT, false, 0, 0, "0; " LATER},
+	[CF_PORTS] = {"exposed_ports", PT_LIST, false, 0, 0,
+		      "ports to be reached from outside, where the provider maps them"},
+	[CF_TEMPLATE] = {"template_hash_id", PT_TEXT, false, 0, 0,
+			 "id of a template of the provider"},
+	[CF_ON_START] = {"on_start_cmd", PT_TEXT, false, 0, 0,
+			 "what the machine runs when it starts; at most 4096 bytes"},
+	[CF_DISK] = {"disk_gb", PT_INT, false, 0, 0, "size of its disk; 0: the default"},
 	[CF_AUTO_RETRY] = {"auto_retry", PT_BOOL, false, 0, 0, "take another offer if this fails"},
 	[CF_MAX_RETRIES] = {"max_retries", PT_INT, false, 0, 0,
 			    "with auto_retry: 3 if left out, "
@@ -96,8 +102,7 @@ static bool one_of(const char *text, const char *const *names, size_t n)
 /* Fields that gpufs knows of and cannot honour yet: refused by name, never ignored. */
 static int check_effects(const struct value *v, struct error *why)
 {
-	static const int later[] = {CF_IMAGE,	 CF_MODEL,    CF_QUANTIZATION, CF_PORTS,
-				    CF_TEMPLATE, CF_ON_START, CF_DISK};
+	static const int later[] = {CF_MODEL, CF_QUANTIZATION};
 
 	if (v[CF_IDLE].set && v[CF_IDLE].num > 0)
 		return fail(why, ERR_INVALID,
@@ -133,6 +138,25 @@ static int check_words(const struct value *v, struct error *why)
 	return check_effects(v, why);
 }
 
+/* What machine it is to be. Whether the offer's provider can do it, the engine says. */
+static void put_machine(const struct value *v, struct buf *out)
+{
+	static const int texts[] = {CF_IMAGE, CF_TEMPLATE, CF_ON_START};
+
+	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
+		if (!v[texts[i]].set)
+			continue;
+		buf_printf(out, ",\"%s\":", create_fields[texts[i]].name);
+		buf_json(out, v[texts[i]].text, strlen(v[texts[i]].text));
+	}
+	if (v[CF_PORTS].set) {
+		buf_puts(out, ",\"exposed_ports\":");
+		put_json_list(out, &v[CF_PORTS]);
+	}
+	if (v[CF_DISK].set)
+		buf_printf(out, ",\"disk_gb\":%" PRId64, v[CF_DISK].num);
+}
+
 static void put_spec(const struct value *v, struct buf *out)
 {
 	int64_t retries = v[CF_MAX_RETRIES].num;
@@ -153,6 +177,7 @@ static void put_spec(const struct value *v, struct buf *out)
 	}
 	if (v[CF_SSH_TIMEOUT].num > 0)
 		buf_printf(out, ",\"ssh_timeout_minutes\":%" PRId64, v[CF_SSH_TIMEOUT].num);
+	put_machine(v, out);
 	buf_putc(out, '}');
 }
 
@@ -191,8 +216,8 @@ static bool refuse_second(struct request *r, const char *consumer, const char *o
 		}
 	for (const struct session *s = engine_next(r->h->e, 0, false); s;
 	     s = engine_next(r->h->e, s->serial, false)) {
-		if (!active(s) || !engine_may(&r->who, s) || strcmp(s->consumer, consumer) != 0 ||
-		    strcmp(s->offer_id, offer) != 0)
+		if (!active(s) || !engine_may(&r->who, s) ||
+		    strcmp(session_consumer(s), consumer) != 0 || strcmp(s->offer_id, offer) != 0)
 			continue;
 		answer_fail(r, 409,
 			    "consumer %s already has active session %s for offer %s (status: %s)",
@@ -210,6 +235,7 @@ static void create_free(struct create *k)
 	if (k->next)
 		k->next->at = k->at;
 	buf_free(&k->spec);
+	free(k->consumer);
 	free(k);
 }
 
@@ -253,7 +279,7 @@ static void created(struct create *k, const struct session *s)
 	struct request *r = k->r;
 	struct render x = {.now_us = engine_now(r->h->e), .created = true, .thing = s};
 
-	r->secret = true;
+	answer_secret(r);
 	buf_puts(&r->out, "{\"session\":");
 	put_json_object(&r->out, session_members, session_member_count, &x);
 	buf_puts(&r->out, ",\"ssh_private_key\":");
@@ -287,14 +313,28 @@ static void key_late(struct request *r)
 		}
 }
 
+/* Not from inside the engine's own call. */
+static void draft_retry(struct create *k)
+{
+	k->busy = false;
+	k->again_ms = (int64_t)uv_now(k->h->loop);
+	deadline_arm(k->h, k->again_ms);
+}
+
 void creates_changed(struct http *h, const struct change *c)
 {
-	for (struct create *k = h->creates; k; k = k->next)
-		if (k->bought && c->session && c->session->serial == k->serial) {
-			if (c->kind == CH_SESSION)
-				look_for_key(k, false);
-			return;
-		}
+	struct create *k = h->creates;
+
+	while (k && !(c->session && c->session->serial == k->serial))
+		k = k->next;
+	if (!k)
+		return;
+	if (k->bought && c->kind == CH_SESSION)
+		look_for_key(k, false);
+	else if (k->busy)
+		draft_retry(k);
+	else
+		k->missed = true;
 }
 
 void creates_stop(struct http *h)
@@ -310,13 +350,12 @@ static void draft_left(void *arg, int err, const struct error *why)
 	struct create *k = arg;
 
 	(void)why;
-	if (err != -EBUSY) {
+	if (err != -EBUSY)
 		create_free(k);
-		return;
-	}
-	/* A slow disk still has the record of the refused purchase; then the draft is free. */
-	k->again_ms = (int64_t)uv_now(k->h->loop) + LEAVE_AGAIN_MS;
-	deadline_arm(k->h, k->again_ms);
+	else if (k->missed) /* a slow disk had the record of the refused purchase, and is done */
+		draft_retry(k);
+	else
+		k->busy = true;
 }
 
 static void draft_leave(struct create *k)
@@ -324,6 +363,7 @@ static void draft_leave(struct create *k)
 	const struct session *s = engine_by_serial(k->h->e, k->serial);
 
 	k->again_ms = INT64_MAX;
+	k->missed = false;
 	if (s && s->state == S_DRAFT)
 		engine_rmdir(k->h->e, &k->who, s, draft_left, k);
 	else
@@ -398,8 +438,12 @@ static struct create *create_new(struct request *r, const struct offer *o, const
 {
 	struct create *k = calloc(1, sizeof(*k));
 
-	if (!k)
+	if (k)
+		k->consumer = strdup(v[CF_CONSUMER].text);
+	if (!k || !k->consumer) {
+		free(k);
 		return NULL;
+	}
 	k->h = r->h;
 	k->r = r;
 	k->who = r->who;
@@ -408,7 +452,6 @@ static struct create *create_new(struct request *r, const struct offer *o, const
 	k->spec.max = SPEC_MAX;
 	COPY(k->offer, o->id);
 	COPY(k->provider, o->provider);
-	COPY(k->consumer, v[CF_CONSUMER].text);
 	put_spec(v, &k->spec);
 	k->next = r->h->creates;
 	if (k->next)
@@ -436,6 +479,7 @@ static void create_ask(struct request *r, const struct value *v)
 {
 	const struct offer *o = inventory_find(engine_inventory(r->h->e), v[CF_OFFER].text);
 	char shown[REQUEST_ID_MAX + 1];
+	struct error why;
 	struct create *k;
 
 	engine_looked_at_market(r->h->e);
@@ -450,7 +494,12 @@ static void create_ask(struct request *r, const struct value *v)
 	if (!k) {
 		answer_fail(r, 500, "out of memory");
 	} else if (k->spec.failed) {
-		answer_fail(r, 400, "consumer_id: is too long; at most 63 bytes are allowed");
+		(void)fail(
+			&why, ERR_TOO_BIG,
+			"consumer_id: the order would be longer than %zu KiB, which is all that a "
+			"spec may have; use a shorter one",
+			SPEC_MAX / 1024);
+		answer_error(r, &why);
 		create_free(k);
 	} else {
 		create_begin(k);

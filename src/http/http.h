@@ -16,7 +16,7 @@ struct http;
 enum api_auth { API_AUTH_TOKEN, API_AUTH_NONE };
 
 /* Texts are borrowed for the life of the server. */
-struct http_args {
+struct http_options {
 	const char *host; /* SERVER_HOST: a numeric address */
 	int port;	  /* SERVER_PORT; not 0 */
 	enum api_auth auth;
@@ -32,7 +32,7 @@ struct http_args {
 /* At start, before engine_start: may block on the tokens file and on names of users. NULL and a
  * sentence for a tokens file or user that is not good. Never fails for a port in use: then the
  * alarm `http` says so and it is tried again every 5 s. */
-struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_args *args,
+struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_options *args,
 		      struct error *why);
 /* SIGHUP: read the tokens file again, on a worker. A bad one changes nothing and is an alarm. */
 void http_reload(struct http *h);
@@ -40,6 +40,11 @@ void http_reload(struct http *h);
 void http_stop(struct http *h);
 /* After the loop has closed the handles, and after engine_free. NULL is fine. */
 void http_free(struct http *h);
+
+/* For --check: what a start would find, and the sentence that it would say. Both may block, and leave
+ * nothing behind. A port that cannot be had does not stop a start; access that is not good does. */
+int http_check_port(const struct http_options *o, struct error *why);
+int http_check_access(const struct http_options *o, size_t *tokens, struct error *why);
 
 /* OpenAPI 3.1, printed from the table of routes. */
 void http_openapi(struct buf *out);

@@ -22,7 +22,7 @@ static void put_escaped(struct buf *b, const char *s, size_t n)
 
 void put_json_text(struct buf *b, const char *s)
 {
-	BUF text = {0};
+	BUF text = {.secret = b->secret};
 
 	if (!strpbrk(s, "<>&")) {
 		buf_json(b, s, strlen(s));
@@ -53,15 +53,16 @@ void put_json_int(struct buf *b, int64_t v)
 void put_json_fixed(struct buf *b, int64_t v, int places)
 {
 	char digits[24];
-	uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v, scale = 1;
+	uint64_t u = v < 0 ? 0 - (uint64_t)v : (uint64_t)v, scale = 1, whole;
 	int used = places;
 
 	for (int i = 0; i < places; i++)
 		scale *= 10;
 	if (v < 0)
 		buf_putc(b, '-');
-	put_json_int(b, (int64_t)(u / scale));
-	u %= scale;
+	whole = u / scale;
+	put_json_int(b, (int64_t)whole);
+	u -= whole * scale;
 	if (u == 0)
 		return;
 	for (int i = places; i-- > 0; u /= 10)
@@ -153,12 +154,12 @@ static bool put_moment(struct buf *b, int64_t us)
 
 /* ---- an offer ---- */
 
-#define OFFER(name, how)                                                \
-	static bool offer_##name(const struct render *x, struct buf *b) \
-	{                                                               \
-		const struct offer *o = x->thing;                       \
-                                                                        \
-		return how;                                             \
+#define OFFER(name, how)                                                     \
+	static bool show_offer_##name(const struct render *x, struct buf *b) \
+	{                                                                    \
+		const struct offer *o = x->thing;                            \
+                                                                             \
+		return how;                                                  \
 	}
 OFFER(id, put_text(b, o->id))
 OFFER(provider, put_text(b, o->provider))
@@ -179,34 +180,34 @@ OFFER(interruptible, o->interruptible &&put_bool(b, true))
 OFFER(min_bid, o->min_bid_u6 > 0 && put_number(b, o->min_bid_u6, 6))
 
 const struct member offer_members[] = {
-	{"id", JT_TEXT, false, offer_id, "what a session's offer_id names"},
-	{"provider", JT_TEXT, false, offer_provider, "who rents it out"},
-	{"provider_id", JT_TEXT, false, offer_provider_id, "the provider's own id of it"},
-	{"gpu_type", JT_TEXT, false, offer_gpu_type, "model; CPU where there is no GPU"},
-	{"gpu_count", JT_INT, false, offer_gpu_count, "GPUs in the machine"},
-	{"vram_gb", JT_INT, false, offer_vram_gb, "memory of each GPU in GB"},
-	{"price_per_hour", JT_NUMBER, false, offer_price, "USD an hour"},
-	{"location", JT_TEXT, false, offer_location, "empty if it is not known"},
-	{"reliability", JT_NUMBER, false, offer_reliability, "0 to 1; 0 if it is not known"},
-	{"available", JT_BOOL, false, offer_available, "can be rented now"},
-	{"max_duration_hours", JT_INT, false, offer_max_duration, "0: no limit is known"},
-	{"fetched_at", JT_TIME, false, offer_fetched, "when the provider said so"},
-	{"availability_confidence", JT_NUMBER, false, offer_confidence, "0 to 1"},
-	{"cuda_version", JT_NUMBER, true, offer_cuda, "newest CUDA that its driver supports"},
-	{"machine_id", JT_TEXT, true, offer_machine, "the machine behind the offer"},
-	{"interruptible", JT_BOOL, true, offer_interruptible, "may be taken away"},
-	{"min_bid", JT_NUMBER, true, offer_min_bid, "of an interruptible one, USD an hour"},
+	{"id", JT_TEXT, false, show_offer_id, "what a session's offer_id names"},
+	{"provider", JT_TEXT, false, show_offer_provider, "who rents it out"},
+	{"provider_id", JT_TEXT, false, show_offer_provider_id, "the provider's own id of it"},
+	{"gpu_type", JT_TEXT, false, show_offer_gpu_type, "model; CPU where there is no GPU"},
+	{"gpu_count", JT_INT, false, show_offer_gpu_count, "GPUs in the machine"},
+	{"vram_gb", JT_INT, false, show_offer_vram_gb, "memory of each GPU in GB"},
+	{"price_per_hour", JT_NUMBER, false, show_offer_price, "USD an hour"},
+	{"location", JT_TEXT, false, show_offer_location, "empty if it is not known"},
+	{"reliability", JT_NUMBER, false, show_offer_reliability, "0 to 1; 0 if it is not known"},
+	{"available", JT_BOOL, false, show_offer_available, "can be rented now"},
+	{"max_duration_hours", JT_INT, false, show_offer_max_duration, "0: no limit is known"},
+	{"fetched_at", JT_TIME, false, show_offer_fetched, "when the provider said so"},
+	{"availability_confidence", JT_NUMBER, false, show_offer_confidence, "0 to 1"},
+	{"cuda_version", JT_NUMBER, true, show_offer_cuda, "newest CUDA that its driver supports"},
+	{"machine_id", JT_TEXT, true, show_offer_machine, "the machine behind the offer"},
+	{"interruptible", JT_BOOL, true, show_offer_interruptible, "may be taken away"},
+	{"min_bid", JT_NUMBER, true, show_offer_min_bid, "of an interruptible one, USD an hour"},
 };
 const size_t offer_member_count = ARRAY_LEN(offer_members);
 
 /* ---- a session ---- */
 
-#define SESSION(name, how)                                                \
-	static bool session_##name(const struct render *x, struct buf *b) \
-	{                                                                 \
-		const struct session *s = x->thing;                       \
-                                                                          \
-		return how;                                               \
+#define SESSION(name, how)                                                     \
+	static bool show_session_##name(const struct render *x, struct buf *b) \
+	{                                                                      \
+		const struct session *s = x->thing;                            \
+                                                                               \
+		return how;                                                    \
 	}
 
 /* Until the machine is ordered, the end is what it would be if that were now. */
@@ -228,6 +229,19 @@ static bool put_error(struct buf *b, const struct session *s)
 	return s->state == S_FAILED && put_optional(b, s->reason);
 }
 
+static bool put_template(struct buf *b, const struct session *s)
+{
+	enum spec_end end;
+	struct spec spec;
+	bool put;
+
+	if (!s->spec || spec_parse(s->spec, strlen(s->spec), &spec, &end, NULL))
+		return false;
+	put = put_optional(b, spec.template_id);
+	spec_free(&spec);
+	return put;
+}
+
 static bool put_duration_text(struct buf *b, int64_t us)
 {
 	int64_t minutes = us / MINUTE_US;
@@ -242,7 +256,7 @@ static bool put_duration_text(struct buf *b, int64_t us)
 }
 
 SESSION(id, put_text(b, s->id))
-SESSION(consumer, put_text(b, s->consumer))
+SESSION(consumer, put_text(b, session_consumer(s)))
 SESSION(provider, put_text(b, s->provider))
 SESSION(gpu_type, put_text(b, s->gpu_type))
 SESSION(gpu_count, put_count(b, s->gpu_count))
@@ -252,6 +266,8 @@ SESSION(ssh_host, put_optional(b, s->ssh_host))
 SESSION(ssh_port, s->ssh_port > 0 && put_count(b, s->ssh_port))
 SESSION(ssh_user, put_optional(b, s->ssh_user))
 SESSION(launch_mode, ((void)s, x->created &&put_text(b, "ssh")))
+SESSION(template, x->created &&put_template(b, s))
+SESSION(disk, s->disk_gb > 0 && put_count(b, s->disk_gb))
 SESSION(workload, put_text(b, s->workload))
 SESSION(hours, put_count(b, hours_of(s)))
 SESSION(price, put_number(b, s->price_u6, 6))
@@ -273,52 +289,57 @@ SESSION(note,
 			      "client-side SSH access. The owner reads the private key at " API
 			      "/sessions/ID/key.")))
 
-#define COMMON_SSH                                                                           \
-	{"ssh_host", JT_TEXT, true, session_ssh_host, "address of the machine, once known"}, \
-		{"ssh_port", JT_INT, true, session_ssh_port, "port of its SSH server"},      \
-	{                                                                                    \
-		"ssh_user", JT_TEXT, true, session_ssh_user, "user to log in as"             \
+#define COMMON_SSH                                                                                \
+	{"ssh_host", JT_TEXT, true, show_session_ssh_host, "address of the machine, once known"}, \
+		{"ssh_port", JT_INT, true, show_session_ssh_port, "port of its SSH server"},      \
+	{                                                                                         \
+		"ssh_user", JT_TEXT, true, show_session_ssh_user, "user to log in as"             \
 	}
 
 const struct member session_members[] = {
-	{"id", JT_TEXT, false, session_id, "UUID; also its directory in sessions/ if made here"},
-	{"consumer_id", JT_TEXT, false, session_consumer, "whose cost it is"},
-	{"provider", JT_TEXT, false, session_provider, "who rents the machine out"},
-	{"gpu_type", JT_TEXT, false, session_gpu_type, "model of its GPUs"},
-	{"gpu_count", JT_INT, false, session_gpu_count, "number of its GPUs"},
-	{"status", JT_TEXT, false, session_status,
+	{"id", JT_TEXT, false, show_session_id,
+	 "UUID; also its directory in sessions/ if made here"},
+	{"consumer_id", JT_TEXT, false, show_session_consumer, "whose cost it is"},
+	{"provider", JT_TEXT, false, show_session_provider, "who rents the machine out"},
+	{"gpu_type", JT_TEXT, false, show_session_gpu_type, "model of its GPUs"},
+	{"gpu_count", JT_INT, false, show_session_gpu_count, "number of its GPUs"},
+	{"status", JT_TEXT, false, show_session_status,
 	 "pending, provisioning, running, stopping, stopped or failed"},
-	{"error", JT_TEXT, true, session_error, "of a failed session: why"},
+	{"error", JT_TEXT, true, show_session_error, "of a failed session: why"},
 	COMMON_SSH,
-	{"launch_mode", JT_TEXT, true, session_launch_mode, "in the answer to a create: ssh"},
-	{"workload_type", JT_TEXT, false, session_workload, "as ordered"},
-	{"reservation_hours", JT_INT, false, session_hours, "as ordered, with extensions"},
-	{"price_per_hour", JT_NUMBER, false, session_price, "USD an hour"},
-	{"created_at", JT_TIME, false, session_created, "when the session was made"},
-	{"expires_at", JT_TIME, false, session_expires, "when it ends by itself"},
-	{"retry_count", JT_INT, true, session_retries, "attempts after the first"},
-	{"failed_offers", JT_TEXT, true, session_failed_offers, "offers given up, comma list"},
-	{"name", JT_TEXT, false, session_name, "its directory's name in sessions/"},
-	{"offer_id", JT_TEXT, true, session_offer, "the offer that was taken"},
-	{"provider_instance_id", JT_TEXT, true, session_instance, "the machine at the provider"},
-	{"reason", JT_TEXT, true, session_reason, "why it is in this state"},
-	{"stopped_at", JT_TIME, true, session_stopped, "when it ended"},
-	{"total_cost", JT_NUMBER, false, session_cost, "USD so far"},
+	{"launch_mode", JT_TEXT, true, show_session_launch_mode, "in the answer to a create: ssh"},
+	{"template_hash_id", JT_TEXT, true, show_session_template,
+	 "in the answer to a create: as ordered"},
+	{"disk_gb", JT_INT, true, show_session_disk, "size of its disk, where there is a choice"},
+	{"workload_type", JT_TEXT, false, show_session_workload, "as ordered"},
+	{"reservation_hours", JT_INT, false, show_session_hours, "as ordered, with extensions"},
+	{"price_per_hour", JT_NUMBER, false, show_session_price, "USD an hour"},
+	{"created_at", JT_TIME, false, show_session_created, "when the session was made"},
+	{"expires_at", JT_TIME, false, show_session_expires, "when it ends by itself"},
+	{"retry_count", JT_INT, true, show_session_retries, "attempts after the first"},
+	{"failed_offers", JT_TEXT, true, show_session_failed_offers, "offers given up, comma list"},
+	{"name", JT_TEXT, false, show_session_name, "its directory's name in sessions/"},
+	{"offer_id", JT_TEXT, true, show_session_offer, "the offer that was taken"},
+	{"provider_instance_id", JT_TEXT, true, show_session_instance,
+	 "the machine at the provider"},
+	{"reason", JT_TEXT, true, show_session_reason, "why it is in this state"},
+	{"stopped_at", JT_TIME, true, show_session_stopped, "when it ended"},
+	{"total_cost", JT_NUMBER, false, show_session_cost, "USD so far"},
 };
 const size_t session_member_count = ARRAY_LEN(session_members);
 
 const struct member diagnostics_members[] = {
-	{"session_id", JT_TEXT, false, session_id, "id of the session"},
-	{"status", JT_TEXT, false, session_status, "running"},
-	{"provider", JT_TEXT, false, session_provider, "who rents the machine out"},
-	{"gpu_type", JT_TEXT, false, session_gpu_type, "model of its GPUs"},
-	{"gpu_count", JT_INT, false, session_gpu_count, "number of its GPUs"},
+	{"session_id", JT_TEXT, false, show_session_id, "id of the session"},
+	{"status", JT_TEXT, false, show_session_status, "running"},
+	{"provider", JT_TEXT, false, show_session_provider, "who rents the machine out"},
+	{"gpu_type", JT_TEXT, false, show_session_gpu_type, "model of its GPUs"},
+	{"gpu_count", JT_INT, false, show_session_gpu_count, "number of its GPUs"},
 	COMMON_SSH,
-	{"created_at", JT_TIME, false, session_created, "when the session was made"},
-	{"expires_at", JT_TIME, false, session_expires, "when it ends by itself"},
-	{"uptime", JT_TEXT, false, session_uptime, "since it runs, such as 1h 30m"},
-	{"time_to_expiry", JT_TEXT, false, session_time_left, "such as 30m, or expired"},
-	{"ssh_available", JT_BOOL, false, session_ssh_known, "host and port are known"},
-	{"note", JT_TEXT, false, session_note, "how to find out more"},
+	{"created_at", JT_TIME, false, show_session_created, "when the session was made"},
+	{"expires_at", JT_TIME, false, show_session_expires, "when it ends by itself"},
+	{"uptime", JT_TEXT, false, show_session_uptime, "since it runs, such as 1h 30m"},
+	{"time_to_expiry", JT_TEXT, false, show_session_time_left, "such as 30m, or expired"},
+	{"ssh_available", JT_BOOL, false, show_session_ssh_known, "host and port are known"},
+	{"note", JT_TEXT, false, show_session_note, "how to find out more"},
 };
 const size_t diagnostics_member_count = ARRAY_LEN(diagnostics_members);

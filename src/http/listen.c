@@ -18,18 +18,31 @@
 /* ---- libmicrohttpd's turns ---- */
 
 static void run_due(uv_timer_t *t);
+static void run_again(uv_idle_t *t);
 
+/* Not a timer of 0 ms for "at once": this libuv would run it again before it looks at any
+ * descriptor, and the mount would never get its turn. */
 static void run(struct http *h)
 {
 	MHD_UNSIGNED_LONG_LONG ms;
 
 	if (!h->mhd)
 		return;
+	h->turn_ns = uv_hrtime();
 	MHD_run(h->mhd);
-	if (MHD_get_timeout(h->mhd, &ms) == MHD_YES)
+	turn_next(h, false);
+	if (MHD_get_timeout(h->mhd, &ms) != MHD_YES)
+		uv_timer_stop(&h->run_timer);
+	else if (ms > 0)
 		uv_timer_start(&h->run_timer, run_due, ms, 0);
 	else
-		uv_timer_stop(&h->run_timer);
+		uv_idle_start(&h->again, run_again);
+}
+
+static void run_again(uv_idle_t *t)
+{
+	uv_idle_stop(t);
+	run(t->data);
 }
 
 static void run_due(uv_timer_t *t)
@@ -41,18 +54,22 @@ static void readable(uv_poll_t *p, int status, int events)
 {
 	(void)status;
 	(void)events;
-	run(p->data);
+	struct http *h = p->data;
+
+	if (!uv_is_active(
+		    (uv_handle_t *)&h->again)) /* else one turn of the loop would give it two */
+		run(h);
 }
 
 void http_kick(struct http *h)
 {
 	if (h->mhd && !h->stopped)
-		uv_timer_start(&h->run_timer, run_due, 0, 0);
+		uv_idle_start(&h->again, run_again);
 }
 
 /* ---- the listener ---- */
 
-static int parse_address(const struct http_args *a, struct sockaddr_storage *out, socklen_t *len)
+static int parse_address(const struct http_options *a, struct sockaddr_storage *out, socklen_t *len)
 {
 	struct sockaddr_in *v4 = (struct sockaddr_in *)out;
 	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)out;
@@ -72,8 +89,8 @@ static int parse_address(const struct http_args *a, struct sockaddr_storage *out
 	return 0;
 }
 
-/* A listening socket, or a negative errno. */
-static int listen_open(const struct http_args *a)
+/* A bound socket, or a negative errno. */
+static int bind_open(const struct http_options *a)
 {
 	struct sockaddr_storage at;
 	socklen_t len = 0;
@@ -85,12 +102,38 @@ static int listen_open(const struct http_args *a)
 	if (fd < 0)
 		return -errno;
 	(void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-	if (bind(fd, (struct sockaddr *)&at, len) != 0 || listen(fd, SOMAXCONN) != 0) {
+	if (bind(fd, (struct sockaddr *)&at, len) != 0) {
 		err = -errno;
 		close(fd);
 		return err;
 	}
 	return fd;
+}
+
+/* A listening socket, or a negative errno. */
+static int listen_open(const struct http_options *a)
+{
+	int fd = bind_open(a), err;
+
+	if (fd < 0 || listen(fd, SOMAXCONN) == 0)
+		return fd;
+	err = -errno;
+	close(fd);
+	return err;
+}
+
+int http_check_port(const struct http_options *o, struct error *why)
+{
+	int fd = bind_open(o);
+
+	if (fd < 0)
+		return fail(
+			why, ERR_BUSY,
+			"%s port %d cannot be had: %s; the mount works, and HTTP answers once it "
+			"is free (SERVER_HOST, SERVER_PORT)",
+			o->host, o->port, strerror(-fd));
+	close(fd);
+	return 0;
 }
 
 static struct MHD_Daemon *mhd_start(struct http *h, int fd)
@@ -173,26 +216,40 @@ static void changed(struct door *d, const struct change *c)
 	case CH_EVENT:
 		stream_changed(h, c);
 		break;
+	case CH_PROVIDER:
+		templates_changed(h);
+		break;
 	case CH_SESSION_NEW:
 	case CH_SESSION_STATE:
 	case CH_SESSION_NAME:
 	case CH_SESSION_ENDED:
 	case CH_SESSION_PROVEN:
 	case CH_MARKET:
-	case CH_PROVIDER:
 	case CH_ALARMS:
 	case CH_STATUS:
 		break;
 	}
 }
 
-static int read_access(struct http *h, struct error *why)
+static int read_access(const struct http_options *o, struct api_account *account,
+		       struct tokens *tokens, struct error *why)
 {
-	if (h->args.auth == API_AUTH_NONE)
-		return account_find(h->args.api_user, &h->account, why);
-	if (!h->args.tokens_file[0])
+	if (o->auth == API_AUTH_NONE)
+		return account_find(o->api_user, account, why);
+	if (!o->tokens_file[0])
 		return 0;
-	return tokens_read(h->args.tokens_file, &h->tokens, why);
+	return tokens_read(o->tokens_file, tokens, why);
+}
+
+int http_check_access(const struct http_options *o, size_t *count, struct error *why)
+{
+	struct api_account account;
+	struct tokens tokens = {0};
+	int err = read_access(o, &account, &tokens, why);
+
+	*count = tokens.count;
+	tokens_free(&tokens);
+	return err;
 }
 
 static void limits_begin(struct http *h)
@@ -206,7 +263,7 @@ static void limits_begin(struct http *h)
 #endif
 }
 
-struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_args *args,
+struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_options *args,
 		      struct error *why)
 {
 	struct http *h = calloc(1, sizeof(*h));
@@ -220,7 +277,7 @@ struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_args 
 	h->e = e;
 	h->loop = loop;
 	h->deadline_ms = INT64_MAX;
-	if (read_access(h, why) != 0) {
+	if (read_access(args, &h->account, &h->tokens, why) != 0) {
 		free(h);
 		return NULL;
 	}
@@ -233,6 +290,8 @@ struct http *http_new(uv_loop_t *loop, struct engine *e, const struct http_args 
 		CHECK(uv_timer_init(loop, timers[i]) == 0);
 		timers[i]->data = h;
 	}
+	CHECK(uv_idle_init(loop, &h->again) == 0);
+	h->again.data = h;
 	streams_begin(h);
 	h->door.changed = changed;
 	engine_add_door(e, &h->door);
@@ -258,11 +317,13 @@ void http_stop(struct http *h)
 				    "gpufs is stopping; if the order was recorded it stands: look "
 				    "again in a moment");
 	h->stopped = true;
+	turn_next(h, true);
 	for (int i = 0; h->mhd && i < FLUSH_TURNS; i++)
 		MHD_run(h->mhd);
 	if (h->polling)
 		uv_close((uv_handle_t *)&h->poll, NULL);
 	uv_close((uv_handle_t *)&h->run_timer, NULL);
+	uv_close((uv_handle_t *)&h->again, NULL);
 	uv_close((uv_handle_t *)&h->deadline_timer, NULL);
 	uv_close((uv_handle_t *)&h->retry_timer, NULL);
 	if (h->mhd)
@@ -274,7 +335,7 @@ void http_free(struct http *h)
 {
 	if (!h)
 		return;
-	offers_forget(h);
+	market_text_unref(h->market);
 	streams_free(h);
 	tokens_free(&h->tokens);
 	free(h);

@@ -1,12 +1,16 @@
 /*
  * /health, /ready, /metrics, /inventory. The text of every offer is kept until the market changes,
- * since a client may ask for ten thousand of them: an answer is then a copy. Selection is core's
- * query, the same as in search/ and in a spec. Loop thread. Tests: tests/mount/http.bats.
+ * since a client may ask for ten thousand of them: an answer is then made of pieces of it. Selection
+ * is core's query, the same as in search/ and in a spec. Loop thread. Tests: tests/mount/http.bats,
+ * tests/mount/http_slices.bats.
  */
 #include <stdlib.h>
 #include <string.h>
 
 #include "parts.h"
+
+#define OFFERS_A_STEP  64  /* about 50 us */
+#define MATCHES_A_STEP 512 /* likewise */
 
 /* ---- alive and ready ---- */
 
@@ -77,40 +81,50 @@ static void put_offer(const struct http *h, const struct offer *o, struct buf *o
 	put_json_object(out, offer_members, offer_member_count, &x);
 }
 
-void offers_forget(struct http *h)
+void market_text_unref(struct market_text *t)
 {
-	struct offer_cache *c = &h->offers;
+	if (!t || --t->refs)
+		return;
+	inventory_unref(t->inv);
+	buf_free(&t->text);
+	free(t->ends);
+	free(t);
+}
 
-	inventory_unref(c->inv);
-	buf_free(&c->text);
-	free(c->ends);
-	*c = (struct offer_cache){0};
+/* One more reference to the text of the market as it is now; NULL: memory is out. */
+static struct market_text *market_now(struct http *h)
+{
+	const struct inventory *inv = engine_inventory(h->e);
+	int64_t fetched_s = fetched_us(h, NULL) / SECOND_US; /* what fetched_at shows of it */
+	struct market_text *t = h->market;
+
+	if (!t || t->inv != inv || t->fetched_s != fetched_s) {
+		t = calloc(1, sizeof(*t));
+		if (t)
+			t->ends = calloc(inv->count + 1, sizeof(*t->ends));
+		if (!t || !t->ends) {
+			free(t);
+			return NULL;
+		}
+		t->refs = 1;
+		t->inv = inventory_ref((struct inventory *)(uintptr_t)inv);
+		t->fetched_s = fetched_s;
+		market_text_unref(h->market);
+		h->market = t;
+	}
+	t->refs++;
+	return t;
 }
 
 /* False: memory is out. */
-static bool offers_render(struct http *h)
+static bool market_render(const struct http *h, struct market_text *t)
 {
-	struct offer_cache *c = &h->offers;
-	const struct inventory *inv = engine_inventory(h->e);
-	int64_t fetched = fetched_us(h, NULL) / SECOND_US; /* what fetched_at shows of it */
-
-	if (c->inv == inv && c->fetched_us == fetched)
-		return true;
-	offers_forget(h);
-	c->ends = calloc(inv->count + 1, sizeof(*c->ends));
-	if (!c->ends)
-		return false;
-	for (size_t i = 0; i < inv->count; i++) {
-		put_offer(h, &inv->offers[i], &c->text);
-		c->ends[i] = (uint32_t)c->text.len; /* at most BUF_MAX_DEFAULT */
+	for (int i = 0; i < OFFERS_A_STEP && t->done < t->inv->count; i++) {
+		buf_putc(&t->text, ',');
+		put_offer(h, &t->inv->offers[t->done], &t->text);
+		t->ends[t->done++] = (uint32_t)t->text.len; /* at most BUF_MAX_DEFAULT */
 	}
-	if (c->text.failed) {
-		offers_forget(h);
-		return false;
-	}
-	c->inv = inventory_ref((struct inventory *)(uintptr_t)inv);
-	c->fetched_us = fetched;
-	return true;
+	return !t->text.failed;
 }
 
 /* ---- /inventory ---- */
@@ -145,7 +159,8 @@ const struct param inventory_params[] = {
 	[IP_MIN_RELIABILITY] = {"min_reliability", PT_REAL, 0, 1, "at least this rating"},
 	[IP_MIN_CONFIDENCE] = {"min_availability_confidence", PT_REAL, 0, 1, "at least this"},
 	[IP_MIN_CUDA] = {"min_cuda", PT_REAL, AT_LEAST(0), "at least this CUDA version"},
-	[IP_TEMPLATE] = {"template_hash_id", PT_TEXT, 0, 0, "not supported yet: 400"},
+	[IP_TEMPLATE] = {"template_hash_id", PT_TEXT, 0, 0,
+			 "offers that meet what this template asks of a machine"},
 	[IP_LIMIT] = {"limit", PT_INT, AT_LEAST(1), "offers on a page; all if left out"},
 	[IP_OFFSET] = {"offset", PT_INT, AT_LEAST(0), "offers before the page"},
 };
@@ -180,10 +195,6 @@ static int query_fill(const struct value *v, struct query *q, struct error *why)
 		err = query_text_set(q, Q_GPU, &p[IP_GPU_TYPE], &v[IP_GPU_TYPE], why);
 	if (!err)
 		err = query_text_set(q, Q_LOCATION, &p[IP_LOCATION], &v[IP_LOCATION], why);
-	if (!err && v[IP_TEMPLATE].set)
-		err = fail(
-			why, ERR_INVALID,
-			"invalid template_hash_id: templates are not supported yet; leave it out");
 	query_number(q, Q_MIN_VRAM, &v[IP_MIN_VRAM], 1);
 	query_number(q, Q_MIN_GPU_COUNT, count, 1);
 	query_number(q, Q_MIN_RELIABILITY, &v[IP_MIN_RELIABILITY], 1000);
@@ -203,51 +214,128 @@ static bool provider_known(const struct http *h, const char *name)
 	return false;
 }
 
-/* The offers of one page as indexes, so that their texts are copied once. */
+/* ---- one page ---- */
+
+/* First the offers of the page are found, then the market's text is made as far as it is not there
+ * yet, and the answer is put together from pieces of it. A small page needs no such text. */
 struct page {
-	uint32_t *at;
-	int64_t count, total;
+	struct query q;
+	int64_t skip, room, total;
+	struct market_text *market;
+	size_t looked; /* so many offers were compared */
+	uint32_t *at;  /* indexes of those on the page */
+	size_t count;
 };
 
-static bool page_find(const struct inventory *inv, const struct query *q, const struct value *v,
-		      struct page *page)
+static void page_free(void *job)
 {
-	int64_t skip = v[IP_OFFSET].set ? v[IP_OFFSET].num : 0;
-	int64_t room = v[IP_LIMIT].set ? v[IP_LIMIT].num : INT64_MAX;
+	struct page *p = job;
 
-	page->at = calloc(inv->count + 1, sizeof(*page->at));
-	if (!page->at)
-		return false;
-	for (size_t i = 0; i < inv->count; i++)
-		if (query_match(q, &inv->offers[i]) && ++page->total > skip && page->count < room)
-			page->at[page->count++] = (uint32_t)i;
-	return true;
+	market_text_unref(p->market);
+	free(p->at);
+	free(p);
 }
 
-static void put_page(struct request *r, const struct query *q, const struct value *v)
+static struct page *page_new(struct request *r, const struct query *q, const struct value *v)
 {
-	const struct offer_cache *c = &r->h->offers;
-	struct page page = {0};
+	struct page *p = calloc(1, sizeof(*p));
 
-	if (!page_find(c->inv, q, v, &page)) {
-		answer_fail(r, 500, "out of memory");
-		return;
-	}
-	buf_puts(&r->out, "{\"count\":");
-	put_json_int(&r->out, page.count);
-	buf_puts(&r->out, ",\"offers\":[");
-	for (int64_t i = 0; i < page.count; i++) {
-		size_t at = page.at[i], from = at ? c->ends[at - 1] : 0;
+	if (!p)
+		return NULL;
+	p->q = *q;
+	p->skip = v[IP_OFFSET].set ? v[IP_OFFSET].num : 0;
+	p->room = v[IP_LIMIT].set ? v[IP_LIMIT].num : INT64_MAX;
+	p->market = market_now(r->h);
+	p->at = p->market ? calloc(p->market->inv->count + 1, sizeof(*p->at)) : NULL;
+	if (p->at)
+		return p;
+	page_free(p);
+	return NULL;
+}
 
+static void page_find(struct page *p)
+{
+	const struct inventory *inv = p->market->inv;
+
+	for (int i = 0; i < MATCHES_A_STEP && p->looked < inv->count; i++, p->looked++)
+		if (query_match(&p->q, &inv->offers[p->looked]) && ++p->total > p->skip &&
+		    (int64_t)p->count < p->room)
+			p->at[p->count++] = (uint32_t)p->looked;
+}
+
+static void put_head(const struct page *p, struct buf *out)
+{
+	buf_puts(out, "{\"count\":");
+	put_json_int(out, (int64_t)p->count);
+	buf_puts(out, ",\"offers\":[");
+}
+
+static void put_tail(const struct page *p, struct buf *out)
+{
+	buf_puts(out, "],\"total\":");
+	put_json_int(out, p->total);
+	buf_putc(out, '}');
+}
+
+static void page_small(struct request *r, const struct page *p)
+{
+	put_head(p, &r->out);
+	for (size_t i = 0; i < p->count; i++) {
 		if (i)
 			buf_putc(&r->out, ',');
-		buf_add(&r->out, c->text.data + from, c->ends[at] - from);
+		put_offer(r->h, &p->market->inv->offers[p->at[i]], &r->out);
 	}
-	buf_puts(&r->out, "],\"total\":");
-	put_json_int(&r->out, page.total);
-	buf_putc(&r->out, '}');
-	free(page.at);
+	put_tail(p, &r->out);
 	answer(r, 200);
+}
+
+/* False: memory is out. */
+static bool page_pieces(struct request *r, const struct page *p)
+{
+	const struct market_text *t = p->market;
+	struct large *l = large_new(r);
+	size_t head;
+	bool fits;
+
+	if (!l)
+		return false;
+	l->market = p->market;
+	l->market->refs++;
+	put_head(p, &l->own);
+	head = l->own.len;
+	put_tail(p, &l->own);
+	fits = !l->own.failed && large_add(l, l->own.data, head);
+	for (size_t i = 0; fits && i < p->count; i++) {
+		size_t at = p->at[i], from = at ? t->ends[at - 1] : 0, comma = i ? 0 : 1;
+
+		fits = large_add(l, t->text.data + from + comma, t->ends[at] - from - comma);
+	}
+	fits = fits && large_add(l, l->own.data + head, l->own.len - head);
+	if (!fits) {
+		large_free(l);
+		return false;
+	}
+	r->stream = large_response(l);
+	return r->stream != NULL;
+}
+
+static void page_step(struct request *r)
+{
+	struct page *p = r->job;
+	struct market_text *t = p->market;
+
+	if (p->looked < t->inv->count) {
+		page_find(p);
+	} else if (p->count <= OFFERS_A_STEP) {
+		page_small(r, p);
+	} else if (t->done < t->inv->count) {
+		if (!market_render(r->h, t))
+			answer_fail(r, 500, "out of memory");
+	} else if (page_pieces(r, p)) {
+		answer(r, 200);
+	} else {
+		answer_fail(r, 500, "out of memory");
+	}
 }
 
 void get_inventory(struct request *r)
@@ -258,7 +346,6 @@ void get_inventory(struct request *r)
 	char shown[REQUEST_ID_MAX + 1];
 	const char *provider = query_text(r, "provider");
 
-	engine_looked_at_market(r->h->e);
 	if (provider && !provider_known(r->h, provider)) {
 		clean(shown, provider);
 		answer_fail(r, 400, "provider not found: %s", shown);
@@ -266,12 +353,20 @@ void get_inventory(struct request *r)
 	}
 	if (params_read(r, inventory_params, IP_COUNT, v) != 0)
 		return;
-	if (query_fill(v, &q, &why) != 0)
+	if (query_fill(v, &q, &why) != 0) {
 		answer_error(r, &why);
-	else if (!offers_render(r->h))
+		return;
+	}
+	if (v[IP_TEMPLATE].set && !template_filter(r, v[IP_TEMPLATE].text, provider, &q))
+		return;
+	engine_asked_for(r->h->e, &q);
+	r->job = page_new(r, &q, v);
+	if (!r->job) {
 		answer_fail(r, 500, "out of memory");
-	else
-		put_page(r, &q, v);
+		return;
+	}
+	r->job_free = page_free;
+	r->step = page_step;
 }
 
 void get_offer(struct request *r)

@@ -97,6 +97,16 @@ static const struct small smalls[] = {
 	{"Message", {{"message", S_TEXT}, {"session_id", S_TEXT}}},
 	{"Extended", {{"message", S_TEXT}, {"new_expires_at", S_TIME}, {"session_id", S_TEXT}}},
 	{"Key", {{"ssh_private_key", S_TEXT}}},
+	{"TemplateList", {{"count", S_INT}, {"templates", S_LIST("Template")}}},
+	/* One of another provider has a `note` and its name instead of what follows the id. */
+	{"CompatibleTemplates",
+	 {{"compatible_templates", "{\"type\":\"array\",\"items\":" S_REF("Any") "}"},
+	  {"count", S_INT},
+	  {"offer_id", S_TEXT}}},
+	{"GpuHealth",
+	 {{"gpu_type_key", S_TEXT}, {"failed_offer_count", S_INT}, {"is_degraded", S_BOOL}}},
+	{"OfferHealthList",
+	 {{"count", S_INT}, {"gpu_types", S_LIST("GpuHealth")}, {"offers", S_LIST("OfferHealth")}}},
 };
 
 static void put_small(struct buf *out, const struct small *s, bool first)
@@ -124,6 +134,8 @@ static void put_components(struct buf *out)
 		put_small(out, &smalls[i], i == 0);
 	put_members(out, "Offer", offer_members, offer_member_count);
 	put_members(out, "Session", session_members, session_member_count);
+	put_members(out, "Template", template_members, template_member_count);
+	put_members(out, "OfferHealth", offer_health_members, offer_health_member_count);
 	put_members(out, "Diagnostics", diagnostics_members, diagnostics_member_count);
 	buf_puts(out, ",\n\"Any\":{\"type\":\"object\"}}}");
 }
@@ -162,9 +174,9 @@ static void put_parameters(struct buf *out, const struct route *r)
 
 		buf_printf(out, "%s\n  {\"name\":\"%s\",\"in\":\"query\",\"schema\":{%s",
 			   i || id ? "," : "", p->name, type_in(p->type));
-		if (p->type != PT_TEXT)
+		if (p->type == PT_INT || p->type == PT_REAL)
 			buf_printf(out, ",\"minimum\":%" PRId64, p->min);
-		if (p->type != PT_TEXT && p->max != INT64_MAX)
+		if ((p->type == PT_INT || p->type == PT_REAL) && p->max != INT64_MAX)
 			buf_printf(out, ",\"maximum\":%" PRId64, p->max);
 		buf_puts(out, "},");
 		put_doc(out, p->doc);

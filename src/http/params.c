@@ -87,6 +87,22 @@ int number_read(const struct param *p, const char *text, int64_t *out, struct er
 	return number_range(p, *out, real ? 1000000 : 1, shown, why);
 }
 
+/* The words of Go's strconv.ParseBool, which the predecessor takes. */
+static int bool_read(const struct param *p, const char *text, int64_t *out, struct error *why)
+{
+	static const char *const words[2][6] = {{"0", "f", "F", "false", "False", "FALSE"},
+						{"1", "t", "T", "true", "True", "TRUE"}};
+	char shown[REQUEST_ID_MAX + 1];
+
+	for (*out = 0; *out < 2; ++*out)
+		for (size_t i = 0; i < ARRAY_LEN(words[0]); i++)
+			if (!strcmp(words[*out][i], text))
+				return 0;
+	clean(shown, text);
+	return fail(why, ERR_INVALID, "invalid %s: must be true or false, got \"%s\"", p->name,
+		    shown);
+}
+
 int params_read(struct request *r, const struct param *p, size_t n, struct value *out)
 {
 	struct error why;
@@ -96,7 +112,8 @@ int params_read(struct request *r, const struct param *p, size_t n, struct value
 		out[i].set = out[i].text != NULL;
 		if (!out[i].set || p[i].type == PT_TEXT)
 			continue;
-		if (number_read(&p[i], out[i].text, &out[i].num, &why) != 0) {
+		if ((p[i].type == PT_BOOL ? bool_read : number_read)(&p[i], out[i].text,
+								     &out[i].num, &why) != 0) {
 			answer_error(r, &why);
 			return -1;
 		}
@@ -140,6 +157,7 @@ static bool value_take(const struct field *f, json_t *v, struct value *out)
 		return json_is_boolean(v);
 	case PT_LIST:
 		out->num = (int64_t)json_array_size(v);
+		out->list = v;
 		out->set = out->num > 0;
 		return json_is_array(v);
 	case PT_REAL:
@@ -236,6 +254,16 @@ int body_parse(const char *text, size_t n, const struct field *f, size_t count, 
 	else
 		*root = object;
 	return err;
+}
+
+void put_json_list(struct buf *b, const struct value *v)
+{
+	char *text = json_dumps(v->list, JSON_COMPACT | JSON_ENCODE_ANY);
+
+	if (text)
+		buf_puts(b, text);
+	b->failed |= !text;
+	free(text);
 }
 
 void body_free(void *root)

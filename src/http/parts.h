@@ -1,11 +1,13 @@
 /*
  * The inside of the HTTP door, shared by its files and by nobody else.
  *	server.c   connections and their limits, one request's life
+ *	slices.c   turns of the loop, large answers
  *	listen.c   the listener on the loop, start and stop
  *	route.c    the table of routes: dispatch, 404, 405, redirects
  *	access.c   tokens: who asks		params.c   query strings and JSON bodies, by tables
  *	json.c     values and objects, by tables	offers.c   /inventory
  *	sessions.c /sessions			create.c   POST /sessions, over several orders
+ *	templates.c /templates, /offer-health
  *	stream.c   /events			openapi.c  the description of all this
  *
  * A request is never freed while its connection is suspended, so an order's callback may keep a
@@ -35,32 +37,34 @@
 #define STREAMS_MAX	  128
 #define STREAM_QUEUE_MAX  ((size_t)64 << 10)
 #define STREAM_BEAT_MS	  15000
-#define PAST_EVENTS	  4096 /* kept for Last-Event-ID */
+#define PAST_EVENTS	  EVENTS_PAST_MAX /* kept for Last-Event-ID */
 #define TOKENS_MAX	  1000
 #define GROUPS_MAX	  64
 #define REQUEST_ID_MAX	  128
 #define PARAM_MAX	  255
+#define LARGE_ANSWER	  ((size_t)128 << 10) /* from here on sent in slices */
+#define CONSUMER_MAX	  255		      /* of a token: one word of its line */
 
 /* ---- access.c ---- */
 
 /* A user of this machine as looked up on a worker or at start; never on the loop. */
-struct account {
+struct api_account {
 	int64_t uid, gid;
 	int64_t groups[GROUPS_MAX];
 	size_t group_count;
 };
 struct token {
-	char text[REQUEST_ID_MAX + 1], consumer[64];
-	struct account account;
+	char text[REQUEST_ID_MAX + 1], consumer[CONSUMER_MAX + 1];
+	struct api_account account;
 };
 struct tokens {
 	struct token *list;
 	size_t count;
 };
 int tokens_parse(const char *text, size_t n, struct tokens *out, struct error *why);
-int tokens_read(const char *path, struct tokens *out, struct error *why);   /* may block */
-void tokens_free(struct tokens *t);					    /* wipes */
-int account_find(const char *text, struct account *out, struct error *why); /* may block */
+int tokens_read(const char *path, struct tokens *out, struct error *why);	/* may block */
+void tokens_free(struct tokens *t);						/* wipes */
+int account_find(const char *text, struct api_account *out, struct error *why); /* may block */
 const struct token *tokens_find(const struct tokens *t, const char *authorization);
 /* An API without tokens trusts whoever can connect; a web page in that user's browser must not be
  * among them. NULL: fine; else the sentence. */
@@ -91,6 +95,8 @@ void put_json_time(struct buf *b, int64_t wall_us);	   /* 0: the predecessor's z
 void put_json_object(struct buf *b, const struct member *m, size_t n, const struct render *x);
 extern const struct member offer_members[], session_members[], diagnostics_members[];
 extern const size_t offer_member_count, session_member_count, diagnostics_member_count;
+extern const struct member template_members[], offer_health_members[];
+extern const size_t template_member_count, offer_health_member_count;
 /* Cut to 128 bytes, without control characters and angle brackets. */
 void clean(char out[REQUEST_ID_MAX + 1], const char *s);
 
@@ -109,6 +115,7 @@ struct value {
 	bool set;
 	int64_t num;
 	const char *text; /* borrowed from the query string or the body */
+	const void *list; /* PT_LIST of a body: borrowed; see put_json_list */
 };
 /* One field of a JSON body. */
 struct field {
@@ -126,6 +133,7 @@ int params_read(struct request *r, const struct param *p, size_t n, struct value
 int body_parse(const char *text, size_t n, const struct field *f, size_t count, struct value *out,
 	       void **root, struct error *why);
 void body_free(void *root);
+void put_json_list(struct buf *b, const struct value *v); /* as it came, compact */
 
 /* ---- route.c ---- */
 
@@ -145,7 +153,7 @@ struct route {
 	const char *doc;
 	int status;	    /* of success */
 	const char *answer; /* schema in openapi.c, or "" for text */
-	struct reply_doc errors[7];
+	struct reply_doc errors[8];
 };
 extern const struct route routes[];
 extern const size_t route_count;
@@ -174,6 +182,9 @@ struct conn {
 	enum phase phase;
 	int64_t deadline_ms; /* of the phase; INT64_MAX = none */
 	struct request *r;
+	struct http *h;
+	bool waits; /* in line for a turn, suspended */
+	struct conn *behind;
 };
 
 struct request {
@@ -186,7 +197,7 @@ struct request {
 	char id[REQUEST_ID_MAX + 1];
 	char param[PARAM_MAX + 1];
 	struct caller who;
-	char consumer[64]; /* the only one it may use; "" = any */
+	char consumer[CONSUMER_MAX + 1]; /* the only one it may use; "" = any */
 	bool may_make;
 	struct buf body;
 	size_t drained;
@@ -197,20 +208,29 @@ struct request {
 	struct buf out;
 	const char *type;
 	bool secret, plain;
+	bool waits_provider; /* handled again when a provider has news */
 	char allow[64];
 	char *location;
 	struct MHD_Response *stream;
+	/* Work that may take long: step is called until the request is answered, each time for a
+	 * fraction of a millisecond; job is freed with the request. */
+	void (*step)(struct request *r);
+	void *job;
+	void (*job_free)(void *job);
 	/* What it waits for. */
 	char session[40];
 	int64_t number;
 	void (*late)(struct request *r); /* PH_WORK took too long */
 };
 
-struct offer_cache {
+/* The text of every offer of one market, made a piece at a time and shared by reference. */
+struct market_text {
+	unsigned refs;
 	struct inventory *inv;
-	int64_t fetched_us; /* newest list in it */
-	struct buf text;
-	uint32_t *ends; /* of each offer's text */
+	int64_t fetched_s; /* newest list in it */
+	size_t done;	   /* so many of the offers are in `text` */
+	struct buf text;   /* ",{...},{...}" */
+	uint32_t *ends;	   /* of each offer's text */
 };
 
 struct create;
@@ -221,11 +241,12 @@ struct past_event {
 };
 
 struct http {
-	struct http_args args;
+	struct http_options args;
 	struct engine *e;
 	uv_loop_t *loop;
 	struct door door;
 	uv_timer_t run_timer, deadline_timer, retry_timer;
+	uv_idle_t again; /* there is more to do in the next turn */
 	uv_poll_t poll;
 	bool polling, stopped, reading, read_again;
 	int64_t deadline_ms; /* when deadline_timer fires */
@@ -233,9 +254,11 @@ struct http {
 	struct MHD_Daemon *mhd;
 	struct conn *conns;
 	size_t body_bytes;
-	struct account account; /* API_AUTH=none */
+	struct api_account account; /* API_AUTH=none */
 	struct tokens tokens;
-	struct offer_cache offers;
+	struct market_text *market; /* the newest, or NULL */
+	uint64_t turn_ns;	    /* when this turn began */
+	struct conn *line, *line_end;
 	struct create *creates;
 	struct stream *streams;
 	size_t stream_count;
@@ -249,8 +272,12 @@ void answer(struct request *r, int status); /* r->out is the JSON body */
 void answer_fail(struct request *r, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 void answer_error(struct request *r, const struct error *why);
+/* Before the first byte of an answer that holds a key: it is wiped wherever it was. */
+void answer_secret(struct request *r);
 void answer_message(struct request *r, const char *message, const char *session_id);
 /* Wait at most so long; then r->late is called. */
+/* Its handler is called once more, soon. */
+void request_again(struct request *r);
 void request_deadline(struct request *r, int64_t limit_ms, void (*late)(struct request *r));
 void conn_phase(struct http *h, struct conn *k, enum phase phase, int64_t limit_ms);
 void deadline_arm(struct http *h, int64_t at_ms);
@@ -267,6 +294,14 @@ void get_metrics(struct request *r);
 void get_openapi(struct request *r);
 void get_inventory(struct request *r);
 void get_offer(struct request *r);
+void get_templates(struct request *r);
+void get_template(struct request *r);
+void get_compatible_templates(struct request *r);
+void get_offer_health(struct request *r);
+/* What a template asks of a machine, into q. False: the request is answered, or waits for the list.
+ * provider: the one that was asked for, or NULL. */
+bool template_filter(struct request *r, const char *id, const char *provider, struct query *q);
+void templates_changed(struct http *h); /* a provider has news */
 void post_session(struct request *r);
 void get_sessions(struct request *r);
 void get_session(struct request *r);
@@ -276,12 +311,32 @@ void post_extend(struct request *r);
 void get_diagnostics(struct request *r);
 void get_key(struct request *r);
 void get_events(struct request *r);
-extern const struct param inventory_params[], sessions_params[];
-extern const size_t inventory_param_count, sessions_param_count;
+extern const struct param inventory_params[], sessions_params[], templates_params[],
+	offer_health_params[];
+extern const size_t inventory_param_count, sessions_param_count, templates_param_count,
+	offer_health_param_count;
 extern const struct field create_fields[], extend_fields[];
 extern const size_t create_field_count, extend_field_count;
 
-void offers_forget(struct http *h);
+/* ---- slices.c ---- */
+/* This turn's share of the loop is used up: whatever is not begun has to wait. */
+bool turn_spent(const struct http *h);
+void turn_wait(struct conn *k); /* suspends it; when it is resumed its callback is called again */
+void turn_next(struct http *h, bool all); /* those in line for longest */
+struct large {
+	struct conn *k;
+	struct buf own;		    /* pieces may point into it: not changed after the first */
+	struct market_text *market; /* the same; one reference, or NULL */
+	struct str *pieces;
+	size_t count, cap, at, used; /* at, used: what is sent */
+	uint64_t total;
+};
+struct large *large_new(struct request *r); /* NULL: memory is out; so with all of these */
+bool large_add(struct large *l, const char *p, size_t n);
+void large_free(void *large);
+struct MHD_Response *large_response(struct large *l); /* takes l */
+
+void market_text_unref(struct market_text *t); /* NULL is fine */
 void creates_changed(struct http *h, const struct change *c);
 void creates_stop(struct http *h);
 void creates_due(struct http *h, int64_t now_ms);

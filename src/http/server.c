@@ -92,6 +92,7 @@ void conn_event(void *cls, struct MHD_Connection *c, void **slot,
 		if (!k)
 			return; /* its requests are refused */
 		k->c = c;
+		k->h = h;
 		k->next = h->conns;
 		if (k->next)
 			k->next->at = &k->next;
@@ -158,6 +159,7 @@ void *request_seen(void *cls, const char *uri, struct MHD_Connection *c)
 	r->uri = strdup(uri);
 	r->conn = conn_of(c);
 	r->begun_ns = (int64_t)uv_hrtime();
+	r->body.secret = true; /* people put tokens where they do not belong */
 	if (r->uri && r->conn)
 		return r;
 	free(r->uri);
@@ -168,8 +170,6 @@ void *request_seen(void *cls, const char *uri, struct MHD_Connection *c)
 static void body_drop(struct request *r)
 {
 	r->h->body_bytes -= r->body.len;
-	if (r->body.data)
-		explicit_bzero(r->body.data, r->body.len);
 	buf_free(&r->body);
 }
 
@@ -189,9 +189,9 @@ void request_ended(void *cls, struct MHD_Connection *c, void **slot,
 		conn_phase(r->h, r->conn, PH_HEAD, r->h->head_limit_ms);
 	}
 	body_drop(r);
-	if (r->out.data && r->secret)
-		explicit_bzero(r->out.data, r->out.len);
 	buf_free(&r->out);
+	if (r->job_free)
+		r->job_free(r->job);
 	if (r->stream)
 		MHD_destroy_response(r->stream);
 	free(r->location);
@@ -206,6 +206,12 @@ static void request_wake(struct request *r)
 	r->suspended = false;
 	MHD_resume_connection(r->c);
 	http_kick(r->h);
+}
+
+void request_again(struct request *r)
+{
+	r->began = false;
+	request_wake(r);
 }
 
 void answer(struct request *r, int status)
@@ -260,26 +266,38 @@ void answer_message(struct request *r, const char *message, const char *session_
 
 /* ---- the answer goes out ---- */
 
-struct sent {
-	char *data;
-	size_t len;
-	bool secret;
-};
+void answer_secret(struct request *r)
+{
+	r->secret = r->out.secret = true;
+}
 
 static void sent_free(void *arg)
 {
-	struct sent *s = arg;
+	struct buf *sent = arg;
 
-	if (s->secret)
-		explicit_bzero(s->data, s->len);
-	free(s->data);
-	free(s);
+	buf_free(sent);
+	free(sent);
+}
+
+/* Not of a secret: libmicrohttpd's own copy of a slice would not be wiped. */
+static struct MHD_Response *response_large(struct request *r)
+{
+	struct large *l = large_new(r);
+
+	if (!l)
+		return NULL;
+	l->own = r->out;
+	r->out = (struct buf){0};
+	if (large_add(l, l->own.data, l->own.len))
+		return large_response(l);
+	large_free(l);
+	return NULL;
 }
 
 static struct MHD_Response *response_make(struct request *r)
 {
 	static char sorry[] = "{\"error\":\"out of memory\"}";
-	struct sent *s;
+	struct buf *sent;
 	struct MHD_Response *m;
 
 	if (r->stream) {
@@ -287,18 +305,21 @@ static struct MHD_Response *response_make(struct request *r)
 		r->stream = NULL;
 		return m;
 	}
-	s = r->out.failed ? NULL : calloc(1, sizeof(*s));
-	if (!s) {
+	buf_add(&r->out, "", 0);
+	if (!r->out.failed && r->out.len >= LARGE_ANSWER && !r->secret)
+		return response_large(r);
+	sent = r->out.failed ? NULL : calloc(1, sizeof(*sent));
+	if (!sent) {
 		r->status = 500;
 		return MHD_create_response_from_buffer(strlen(sorry), sorry,
 						       MHD_RESPMEM_PERSISTENT);
 	}
-	buf_add(&r->out, "", 0);
-	*s = (struct sent){.data = r->out.data, .len = r->out.len, .secret = r->secret};
+	*sent = r->out;
 	r->out = (struct buf){0};
-	m = MHD_create_response_from_buffer_with_free_callback_cls(s->len, s->data, sent_free, s);
+	m = MHD_create_response_from_buffer_with_free_callback_cls(sent->len, sent->data, sent_free,
+								   sent);
 	if (!m)
-		sent_free(s);
+		sent_free(sent);
 	return m;
 }
 
@@ -394,6 +415,32 @@ static bool request_take(struct request *r, const char *data, size_t n)
 	return true;
 }
 
+/* False: this turn is spent, and there is more to do. Orders never wait: libmicrohttpd forgets a
+ * suspended request whose client has gone meanwhile, and an order that was received is carried out. */
+static bool request_work(struct request *r)
+{
+	bool order;
+
+	if (r->h->stopped && !r->answered)
+		answer_fail(r, 503, "gpufs is stopping; try again in a moment");
+	if (r->answered)
+		return true;
+	CHECK(r->route != NULL);
+	order = strcmp(r->route->method, "GET") != 0;
+	while (!r->answered && (!r->began || r->step)) {
+		if (!order && turn_spent(r->h))
+			return false;
+		if (r->began) {
+			r->step(r);
+			continue;
+		}
+		r->began = true;
+		conn_phase(r->h, r->conn, PH_WORK, 0);
+		r->route->handle(r);
+	}
+	return true;
+}
+
 enum MHD_Result request_turn(void *cls, struct MHD_Connection *c, const char *url,
 			     const char *method, const char *version, const char *data,
 			     size_t *size, void **slot)
@@ -412,10 +459,9 @@ enum MHD_Result request_turn(void *cls, struct MHD_Connection *c, const char *ur
 		*size = 0;
 		return more ? MHD_YES : MHD_NO;
 	}
-	if (!r->began && !r->answered) {
-		r->began = true;
-		conn_phase(r->h, r->conn, PH_WORK, 0);
-		r->route->handle(r);
+	if (!request_work(r)) {
+		turn_wait(r->conn);
+		return MHD_YES;
 	}
 	if (r->answered)
 		return request_reply(r);

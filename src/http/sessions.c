@@ -8,6 +8,9 @@
 
 #include "parts.h"
 
+#define WALK_A_STEP  512
+#define SHOWN_A_STEP 16 /* about 50 us */
+
 static void put_session(struct request *r, const struct session *s)
 {
 	struct render x = {.e = r->h->e, .now_us = engine_now(r->h->e), .thing = s};
@@ -45,7 +48,7 @@ static bool wanted(const struct request *r, const struct session *s, const struc
 {
 	if (s->state == S_DRAFT || !engine_may(&r->who, s))
 		return false;
-	if (v[SP_CONSUMER].set && strcmp(v[SP_CONSUMER].text, s->consumer) != 0)
+	if (v[SP_CONSUMER].set && strcmp(v[SP_CONSUMER].text, session_consumer(s)) != 0)
 		return false;
 	if (v[SP_STATUS].set &&
 	    strcmp(v[SP_STATUS].text, state_name((enum session_state)s->state)) != 0)
@@ -53,83 +56,128 @@ static bool wanted(const struct request *r, const struct session *s, const struc
 	return !v[SP_PROVIDER].set || !strcmp(v[SP_PROVIDER].text, s->provider);
 }
 
-/* Both directories in order of serial; each is walked once, however long the history is. */
-struct walk {
-	const struct engine *e;
-	const struct session *next[2]; /* of sessions/ and of history/ */
+/* The list as a job: a history of 400 days is long. First the serials of what is wanted, in order,
+ * from both directories; then, the newest first, what is still there and still wanted. */
+struct listing {
+	struct value
+		v[SP_COUNT]; /* texts: of the query string, which lives as long as the request */
+	int64_t last;	     /* serial: walked up to here */
+	bool walked;
+	int64_t *serials;
+	size_t count, cap, at; /* at: the next to show, counted from the newest */
+	int64_t shown;
+	struct buf text;
 };
 
-static void walk_begin(struct walk *w, const struct engine *e)
+static void listing_free(void *job)
 {
-	w->e = e;
-	for (int dir = 0; dir < 2; dir++)
-		w->next[dir] = engine_next(e, 0, dir == 1);
+	struct listing *l = job;
+
+	buf_free(&l->text);
+	free(l->serials);
+	free(l);
 }
 
-static const struct session *walk_next(struct walk *w)
+static bool listing_add(struct listing *l, int64_t serial)
 {
-	const struct session *a = w->next[0], *b = w->next[1];
-	int dir = !a || (b && b->serial < a->serial);
-	const struct session *s = w->next[dir];
-
-	if (s)
-		w->next[dir] = engine_next(w->e, s->serial, dir == 1);
-	return s;
-}
-
-struct found {
-	const struct session **list;
-	size_t count, cap;
-};
-
-static bool found_add(struct found *f, const struct session *s)
-{
-	if (f->count == f->cap) {
-		size_t cap = f->cap ? 2 * f->cap : 64;
-		const struct session **more = reallocarray((void *)f->list, cap,
-							   sizeof(const struct session *));
+	if (l->count == l->cap) {
+		size_t cap = l->cap ? 2 * l->cap : 64;
+		int64_t *more = reallocarray(l->serials, cap, sizeof(*more));
 
 		if (!more)
 			return false;
-		f->list = more;
-		f->cap = cap;
+		l->serials = more;
+		l->cap = cap;
 	}
-	f->list[f->count++] = s;
+	l->serials[l->count++] = serial;
 	return true;
+}
+
+/* False: memory is out. */
+static bool listing_walk(const struct request *r, struct listing *l)
+{
+	const struct engine *e = r->h->e;
+	const struct session *next[2] = {engine_next(e, l->last, false),
+					 engine_next(e, l->last, true)};
+
+	for (int i = 0; i < WALK_A_STEP; i++) {
+		int dir = !next[0] || (next[1] && next[1]->serial < next[0]->serial);
+		const struct session *s = next[dir];
+
+		l->walked = !s;
+		if (!s)
+			break;
+		l->last = s->serial;
+		if (wanted(r, s, l->v) && !listing_add(l, s->serial))
+			return false;
+		next[dir] = engine_next(e, s->serial, dir == 1);
+	}
+	return true;
+}
+
+static void listing_show(const struct request *r, struct listing *l)
+{
+	struct render x = {.e = r->h->e, .now_us = engine_now(r->h->e)};
+	int64_t most = l->v[SP_LIMIT].set ? l->v[SP_LIMIT].num : INT64_MAX;
+
+	for (int i = 0; i < SHOWN_A_STEP && l->at < l->count; i++, l->at++) {
+		const struct session *s = engine_by_serial(r->h->e,
+							   l->serials[l->count - 1 - l->at]);
+
+		if (!s || !wanted(r, s, l->v))
+			continue;
+		if (l->shown++)
+			buf_putc(&l->text, ',');
+		x.thing = s;
+		put_json_object(&l->text, session_members, session_member_count, &x);
+		if (l->shown == most)
+			l->at = l->count - 1; /* the page is full */
+	}
+}
+
+static void listing_step(struct request *r)
+{
+	struct listing *l = r->job;
+	int64_t skip = l->v[SP_OFFSET].set ? l->v[SP_OFFSET].num : 0;
+
+	if (!l->walked) {
+		if (!listing_walk(r, l))
+			answer_fail(r, 500, "out of memory");
+		else if (l->walked)
+			l->at = skip < (int64_t)l->count ? (size_t)skip : l->count;
+		return;
+	}
+	if (l->at < l->count) {
+		listing_show(r, l);
+		return;
+	}
+	buf_puts(&r->out, "{\"count\":");
+	put_json_int(&r->out, l->shown);
+	buf_puts(&r->out, ",\"sessions\":[");
+	buf_add(&r->out, l->text.data, l->text.len);
+	buf_puts(&r->out, "]}");
+	if (l->text.failed)
+		answer_fail(r, 500, "out of memory");
+	else
+		answer(r, 200);
 }
 
 void get_sessions(struct request *r)
 {
 	struct value v[SP_COUNT];
-	struct found f = {0};
-	struct walk w;
-	bool room = true;
-	int64_t skip, most, count = 0;
+	struct listing *l;
 
 	if (params_read(r, sessions_params, SP_COUNT, v) != 0)
 		return;
-	skip = v[SP_OFFSET].set ? v[SP_OFFSET].num : 0;
-	most = v[SP_LIMIT].set ? v[SP_LIMIT].num : INT64_MAX;
-	walk_begin(&w, r->h->e);
-	for (const struct session *s; room && (s = walk_next(&w));)
-		if (wanted(r, s, v))
-			room = found_add(&f, s);
-	buf_puts(&r->out, "{\"count\":");
-	if ((int64_t)f.count > skip)
-		count = (int64_t)f.count - skip < most ? (int64_t)f.count - skip : most;
-	put_json_int(&r->out, count);
-	buf_puts(&r->out, ",\"sessions\":[");
-	for (int64_t i = 0; i < count; i++) { /* the newest first */
-		if (i)
-			buf_putc(&r->out, ',');
-		put_session(r, f.list[f.count - 1 - (size_t)(skip + i)]);
-	}
-	buf_puts(&r->out, "]}");
-	free((void *)f.list);
-	if (room)
-		answer(r, 200);
-	else
+	l = calloc(1, sizeof(*l));
+	if (!l) {
 		answer_fail(r, 500, "out of memory");
+		return;
+	}
+	memcpy(l->v, v, sizeof(v));
+	r->job = l;
+	r->job_free = listing_free;
+	r->step = listing_step;
 }
 
 void get_session(struct request *r)
@@ -175,7 +223,7 @@ void get_key(struct request *r)
 			    state_name((enum session_state)s->state));
 		return;
 	}
-	r->secret = true;
+	answer_secret(r);
 	buf_puts(&r->out, "{\"ssh_private_key\":");
 	put_json_text(&r->out, s->private_key.bytes);
 	buf_putc(&r->out, '}');

@@ -2,7 +2,7 @@
  * GET /events: server-sent events, the same lines as the file watch/events, for who may see their
  * session. Each stream has a queue of bounded size; what does not fit is counted and the reader is
  * told (`event: lost`). The last PAST_EVENTS events are kept, so that Last-Event-ID continues
- * where a reader was cut off, over a restart too (then from the sessions' own logs).
+ * where a reader was cut off, over a restart too: the store has them.
  *
  * A stream with nothing to say is suspended. A comment now and then finds out whether its client
  * is still there. Loop thread. Tests: tests/mount/http_events.bats.
@@ -12,8 +12,6 @@
 #include <string.h>
 
 #include "parts.h"
-
-#define PAST_AGE_US (24 * HOUR_US) /* sessions that changed since: their logs are read at start */
 
 struct stream {
 	struct stream *next, **at;
@@ -61,86 +59,16 @@ static void past_add(struct http *h, int64_t seq, int64_t owner_uid, const char 
 	h->past_at = (h->past_at + 1) % PAST_EVENTS;
 }
 
-struct line {
-	int64_t seq, owner_uid;
-	const char *text;
-	size_t n;
-};
-struct lines {
-	struct line *list;
-	size_t count, cap;
-};
-
-static int line_order(const void *a, const void *b)
+static void past_load(void *arg, int64_t seq, int64_t owner_uid, const char *json)
 {
-	const struct line *x = a, *y = b;
-
-	return (x->seq > y->seq) - (x->seq < y->seq);
-}
-
-static void lines_add(struct lines *l, const struct line *line)
-{
-	if (l->count == l->cap) {
-		size_t cap = l->cap ? 2 * l->cap : 1024;
-		struct line *more = reallocarray(l->list, cap, sizeof(*more));
-
-		if (!more)
-			return;
-		l->list = more;
-		l->cap = cap;
-	}
-	l->list[l->count++] = *line;
-}
-
-/* Where each session's lines begin in `text` is known only once it stopped growing. */
-static void lines_split(struct lines *l, const char *text, size_t n, int64_t owner_uid)
-{
-	for (const char *p = text, *end = text + n; p < end;) {
-		const char *stop = memchr(p, '\n', (size_t)(end - p));
-		size_t len = stop ? (size_t)(stop - p) : (size_t)(end - p);
-		struct line line = {line_seq(p, len), owner_uid, p, len};
-
-		if (line.seq)
-			lines_add(l, &line);
-		p += len + 1;
-	}
+	past_add(arg, seq, owner_uid, json, strlen(json));
 }
 
 void streams_begin(struct http *h)
 {
-	struct lines l = {0};
-	struct buf *texts = NULL;
-	size_t count = 0;
-	int64_t since = engine_now(h->e) - PAST_AGE_US;
-
 	h->past = calloc(PAST_EVENTS, sizeof(*h->past));
 	CHECK(h->past != NULL); /* start-up */
-	for (int dir = 0; dir < 2; dir++)
-		for (const struct session *s = engine_next(h->e, 0, dir == 1); s;
-		     s = engine_next(h->e, s->serial, dir == 1)) {
-			struct buf *more;
-
-			if (s->changed_us < since)
-				continue;
-			more = reallocarray(texts, count + 1, sizeof(*texts));
-			CHECK(more != NULL);
-			texts = more;
-			texts[count] = (struct buf){0};
-			engine_session_log(h->e, s, true, &texts[count]);
-			lines_split(&l, texts[count].data ? texts[count].data : "",
-				    texts[count].len, s->owner_uid);
-			count++;
-		}
-	if (l.count)
-		qsort(l.list, l.count, sizeof(*l.list), line_order);
-	if (l.count)
-		h->past_lost_seq = l.list[0].seq - 1;
-	for (size_t i = 0; i < l.count; i++)
-		past_add(h, l.list[i].seq, l.list[i].owner_uid, l.list[i].text, l.list[i].n);
-	for (size_t i = 0; i < count; i++)
-		buf_free(&texts[i]);
-	free(texts);
-	free(l.list);
+	h->past_lost_seq = engine_past_events(h->e, past_load, h);
 }
 
 void streams_free(struct http *h)
@@ -323,7 +251,7 @@ void get_events(struct request *r)
 	if (st)
 		r->stream = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, 16384, stream_read,
 							      st, stream_free);
-	if (!r->stream) {
+	if (!st || !r->stream) {
 		r->type = NULL;
 		free(st);
 		answer_fail(r, 503, "there are %d event streams already; close one", STREAMS_MAX);

@@ -513,6 +513,27 @@ static int key_file_make(const char *path, const char *wanted, struct key_file *
 	return 0;
 }
 
+/* What a start needs: ids that agree, and `f` wiped. */
+static int key_file_take(const char *path, const char *wanted, struct key_file *f,
+			 char deployment[16], unsigned char label_key[32], struct error *why)
+{
+	int err = 0;
+
+	if (wanted[0] && strcmp(wanted, f->deployment) != 0)
+		err = fail(why, ERR_INVALID,
+			   "the settings name the deployment '%s', but %s keeps '%s'. With another "
+			   "id gpufs would no longer recognise (and never end) the machines it "
+			   "made as "
+			   "'%s'. Take the setting out, or name another key file",
+			   wanted, path, f->deployment, f->deployment);
+	if (!err) {
+		memcpy(deployment, f->deployment, sizeof(f->deployment));
+		memcpy(label_key, f->key, LABEL_KEY_LEN);
+	}
+	OPENSSL_cleanse(f, sizeof(*f));
+	return err;
+}
+
 int keys_load(const char *path, const char *wanted_deployment, char deployment[16],
 	      unsigned char label_key[32], struct error *why)
 {
@@ -531,17 +552,27 @@ int keys_load(const char *path, const char *wanted_deployment, char deployment[1
 		if (err == -EEXIST)
 			err = key_file_read(path, &f, why);
 	}
-	if (!err && wanted[0] && strcmp(wanted, f.deployment) != 0)
-		err = fail(why, ERR_INVALID,
-			   "the settings name the deployment '%s', but %s keeps '%s'. With another "
-			   "id gpufs would no longer recognise (and never end) the machines it "
-			   "made as "
-			   "'%s'. Take the setting out, or name another key file",
-			   wanted, path, f.deployment, f.deployment);
-	if (!err) {
-		memcpy(deployment, f.deployment, sizeof(f.deployment));
-		memcpy(label_key, f.key, LABEL_KEY_LEN);
-	}
+	if (!err)
+		return key_file_take(path, wanted, &f, deployment, label_key, why);
 	OPENSSL_cleanse(&f, sizeof(f));
+	return err;
+}
+
+int keys_read(const char *path, const char *wanted_deployment, char deployment[16],
+	      unsigned char label_key[32], struct error *why)
+{
+	struct key_file f;
+	int err;
+
+	memset(&f, 0, sizeof(f));
+	err = key_file_read(path, &f, why);
+	if (!err)
+		return key_file_take(path, wanted_deployment, &f, deployment, label_key, why);
+	OPENSSL_cleanse(&f, sizeof(f));
+	if (err == -ENOENT)
+		return fail(why, ERR_NOT_FOUND,
+			    "there is no key file %s, and without it no machine's mark can be "
+			    "verified. Restore it from a backup, or name it (KEY_PATH)",
+			    path);
 	return err;
 }

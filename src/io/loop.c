@@ -1,5 +1,5 @@
 /*
- * The loop's clock, its random numbers and its timers, for struct world.
+ * The loop's clock, its random numbers, its timers and its workers, for struct world.
  *
  * Owner: the loop thread for timers; the clocks and random_bytes may be called from any thread.
  * Invariants: a timer never fires early (deadlines are compared with the clock by whoever set it,
@@ -108,4 +108,40 @@ void random_bytes(void *out, size_t n)
 		p += got;
 		n -= (size_t)got;
 	}
+}
+
+/* ---- work on a worker ---- */
+
+struct job {
+	uv_work_t req;
+	void (*run)(void *arg);
+	void (*done)(void *arg);
+	void *arg;
+};
+
+static void job_run(uv_work_t *req)
+{
+	struct job *j = container_of(req, struct job, req);
+
+	j->run(j->arg);
+}
+
+static void job_done(uv_work_t *req, int status)
+{
+	struct job *j = container_of(req, struct job, req);
+
+	CHECK(status == 0); /* nobody cancels it */
+	j->done(j->arg);
+	free(j);
+}
+
+void loop_work(uv_loop_t *loop, void (*run)(void *), void (*done)(void *), void *arg)
+{
+	struct job *j = xcalloc(1, sizeof(*j));
+
+	CHECK(run != NULL && done != NULL);
+	j->run = run;
+	j->done = done;
+	j->arg = arg;
+	CHECK(uv_queue_work(loop, &j->req, job_run, job_done) == 0);
 }

@@ -265,8 +265,7 @@ bool files_ballast_drop(const char *path)
 
 /* ---- --check ---- */
 
-/* 0: free. Positive: held by that process. Negative: held, by whom is not known. */
-static int64_t lock_look(const char *path)
+int64_t files_holder(const char *path)
 {
 	FREE char *name = files_beside(path, ".lock");
 	FD fd = -1;
@@ -306,7 +305,7 @@ static int probe_missing(const char *path, struct buf *out, struct error *why)
 	return 0;
 }
 
-static bool wal_waits(const char *path)
+bool files_wal_waits(const char *path)
 {
 	FREE char *name = files_beside(path, "-wal");
 	struct stat st;
@@ -328,7 +327,7 @@ static int probe_existing(const char *path, int64_t holder, struct buf *out, str
 		return files_fail(why, errno, "making files in", dir);
 	if (faccessat(AT_FDCWD, path, R_OK | W_OK, AT_EACCESS) < 0)
 		return files_fail(why, errno, "opening", path);
-	err = db_look(path, holder == 0 && !wal_waits(path), &version, &sessions, why);
+	err = db_look(path, holder == 0 && !files_wal_waits(path), &version, &sessions, why);
 	if (err)
 		return err;
 	buf_printf(out, "database file: exists, version %lld (this program writes %d), writable\n",
@@ -349,7 +348,7 @@ int store_probe(const char *given, struct buf *out, struct error *why)
 	buf_puts(out, "database: ");
 	buf_escape(out, path, strlen(path));
 	buf_putc(out, '\n');
-	holder = lock_look(path);
+	holder = files_holder(path);
 	if (stat(path, &st) == 0) {
 		if (!S_ISREG(st.st_mode))
 			return fail(why, ERR_INVALID,

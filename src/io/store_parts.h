@@ -15,7 +15,7 @@
 #include "../core/record.h"
 #include "../engine/world.h"
 
-#define STORE_VERSION	    1 /* PRAGMA user_version that this program writes */
+#define STORE_VERSION	    2 /* PRAGMA user_version that this program writes */
 #define STORE_BALLAST_BYTES ((int64_t)4 << 20)
 
 /* ---- store_queue.c: one thread at a time, which store.c sees to ---- */
@@ -61,6 +61,11 @@ int db_begin(struct db *db);
 int db_apply(struct db *db, const struct journal_op *op);
 int db_commit(struct db *db);
 void db_rollback(struct db *db);
+/* What SQLite's answer rc means, as a sentence. */
+int db_fail(sqlite3 *h, int rc, const char *path, struct error *why);
+/* Open read only and judge: *version 0 means empty. `quiet` as below. Nothing is left open on a
+ * refusal; only db_close may follow. */
+int db_peek(struct db *db, const char *path, bool quiet, int64_t *version, struct error *why);
 /* For --check: opens read only, says version and number of sessions. `quiet`: no writer is active and
  * no write-ahead log waits, so that the file can be read without touching anything beside it. */
 int db_look(const char *path, bool quiet, int64_t *version, int64_t *sessions, struct error *why);
@@ -70,6 +75,9 @@ char *files_absolute(const char *path);			      /* malloc'd; NULL: no memory */
 int files_make_parents(const char *path, struct error *why);  /* mkdir -p, 0711 */
 int files_lock(const char *path, int *fd, struct error *why); /* flock on PATH.lock */
 void files_unlock(int fd);				      /* -1 is fine */
+/* 0: the lock is free. Positive: held by that process. Negative: held, by whom is not known. */
+int64_t files_holder(const char *path);
+bool files_wal_waits(const char *path); /* a write-ahead log that is not empty */
 int files_make_database(const char *path, struct error *why); /* 0600, a regular file */
 int64_t files_room(const char *path);			      /* bytes free; 0 if unknown */
 bool files_ballast_make(const char *path);		      /* true: it is there, whole */

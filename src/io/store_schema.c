@@ -79,6 +79,14 @@ static const char *const migrations[STORE_VERSION] = {
 	" seq INTEGER PRIMARY KEY, time_us INTEGER, session_id TEXT, json TEXT"
 	") STRICT;"
 	"CREATE TABLE meta (name TEXT PRIMARY KEY NOT NULL, value TEXT) STRICT;",
+	/* To 2: rates, disk, bids, mapped ports. */
+	"ALTER TABLE session ADD COLUMN rate_u6 INTEGER DEFAULT -1;"
+	"ALTER TABLE session ADD COLUMN rate_us INTEGER DEFAULT 0;"
+	"ALTER TABLE session ADD COLUMN settled_u6 INTEGER DEFAULT 0;"
+	"ALTER TABLE session ADD COLUMN disk_gb INTEGER DEFAULT -1;"
+	"ALTER TABLE session ADD COLUMN bid_u6 INTEGER DEFAULT -1;"
+	"ALTER TABLE session ADD COLUMN attached INTEGER DEFAULT 0;"
+	"ALTER TABLE session ADD COLUMN ports TEXT;",
 };
 
 /* ---- errors ---- */
@@ -110,7 +118,7 @@ static int db_errno(sqlite3 *h, int rc)
 	}
 }
 
-static int db_fail(sqlite3 *h, int rc, const char *path, struct error *why)
+int db_fail(sqlite3 *h, int rc, const char *path, struct error *why)
 {
 	const char *text = sqlite3_errstr(rc);
 
@@ -543,27 +551,38 @@ static void uri_of(struct buf *b, const char *path, bool quiet)
 	buf_puts(b, quiet ? "?immutable=1" : "?mode=ro");
 }
 
-int db_look(const char *path, bool quiet, int64_t *version, int64_t *sessions, struct error *why)
+int db_peek(struct db *db, const char *path, bool quiet, int64_t *version, struct error *why)
 {
-	struct db db = {0};
 	BUF uri = {0};
-	int rc, err = 0;
+	int rc, err;
 
+	memset(db, 0, sizeof(*db));
 	uri_of(&uri, path, quiet);
 	if (uri.failed)
 		return fail(why, ERR_NO_MEMORY, "out of memory while looking at the database");
-	rc = sqlite3_open_v2(uri.data, &db.h,
+	rc = sqlite3_open_v2(uri.data, &db->h,
 			     SQLITE_OPEN_READONLY | SQLITE_OPEN_URI | SQLITE_OPEN_EXRESCODE, NULL);
 	if (rc != SQLITE_OK) {
-		err = db_fail(db.h, rc, path, why);
+		err = db_fail(db->h, rc, path, why);
 	} else {
-		db_harden(db.h);
-		err = db_judge(db.h, path, version, why);
+		db_harden(db->h);
+		err = db_judge(db->h, path, version, why);
 	}
-	if (!err && *version > 0) {
+	if (err)
+		db_close(db);
+	return err;
+}
+
+int db_look(const char *path, bool quiet, int64_t *version, int64_t *sessions, struct error *why)
+{
+	struct db db;
+	int rc = SQLITE_OK, err = db_peek(&db, path, quiet, version, why);
+
+	if (err)
+		return err;
+	if (*version > 0)
 		rc = sql_int(db.h, "SELECT count(*) FROM session", sessions);
-		err = rc == SQLITE_OK ? 0 : db_fail(db.h, rc, path, why);
-	}
+	err = rc == SQLITE_OK ? 0 : db_fail(db.h, rc, path, why);
 	db_close(&db);
 	return err;
 }

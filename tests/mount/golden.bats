@@ -35,7 +35,7 @@ dump() {
 			case $f in
 			./ssh/port | ./remaining | ./list_age | ./calls) [ ! -s "$f" ] || echo '    N' ;;
 			./location) sed "s/^$HOSTNAME$/HOST/; s/^/    /" "$f" ;;
-			./wait/* | ./watch/* | ./schema.json | ./metrics) ;;
+			./wait/* | ./watch/* | ./schema.json | ./metrics | ./provider.log) ;;
 			*)
 				if [ -L "$f" ]; then
 					echo "    -> $(readlink "$f")"

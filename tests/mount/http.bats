@@ -121,9 +121,7 @@ teardown() {
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"on_start_cmd":"x"}
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"disk_gb":50}
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"ssh_timeout_minutes":61}
-		POST /api/v1/sessions {"consumer_id":"a\u0007","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2}
 		POST /api/v1/sessions {"consumer_id":"a\u0000","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2}
-		POST /api/v1/sessions {"consumer_id":"0123456789012345678901234567890123456789012345678901234567890123","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2}
 		POST /api/v1/sessions/@ID/extend
 		POST /api/v1/sessions/@ID/extend {}
 		POST /api/v1/sessions/@ID/extend {"additional_hours":-1}
@@ -334,6 +332,81 @@ teardown() {
 	[[ $output == *"address in numbers"* ]]
 	refused -o server_port=70000 2>/dev/null || true
 	open_start -o server_host=::1 || skip "no IPv6 here"
+}
+
+@test "--check says whether the port and the access of HTTP are good, and fails where a start would" {
+	PORT=$(free_port)
+	# check OPTIONS STATUS TEXT...: how it ends, and lines that it prints.
+	check() {
+		run env GPUFS_SERVER_PORT="$PORT" "$GPUFS_BIN" --check -o database_path="$DB${1:+,$1}"
+		[ "$status" -eq "$2" ] || { echo "$output" >&2; return 1; }
+		shift 2
+		local text
+		for text in "$@"; do grep -Eq "$text" <<< "$output" || { echo "no $text in: $output" >&2; return 1; }; done
+	}
+	check '' 0 "HTTP port +ok +127.0.0.1 port $PORT is free" 'HTTP access +ok +no tokens'
+	check server_port=0 0 'HTTP port +ok +switched off'
+	check api_auth=none,api_uid=gpufs-alice 0 'HTTP access +ok +whoever can connect acts as gpufs-alice'
+	check api_auth=none,api_uid=no-such-user 1 "HTTP access +BAD +there is no user called 'no-such-user'"
+	check api_tokens_file="$T/none" 1 'HTTP access +BAD .*cannot be read' 'A start would fail'
+	printf '%s team-a gpufs-alice\n%s team-b gpufs-bob\n' "$ALICE" "$BOB" > "$T/tokens"
+	chmod 644 "$T/tokens"
+	check api_tokens_file="$T/tokens" 1 'HTTP access +BAD .*chmod 600 it'
+	chmod 600 "$T/tokens"
+	check api_tokens_file="$T/tokens" 0 "HTTP access +ok +2 tokens in $T/tokens"
+	[[ $output != *"$ALICE"* ]]
+	echo 'short team-c 0' >> "$T/tokens"
+	check api_tokens_file="$T/tokens" 1 'HTTP access +BAD .*line 3: a token is'
+	# With HTTP switched off a start does not read it either.
+	check server_port=0,api_tokens_file="$T/tokens" 0 'HTTP access +ok +not looked at'
+	gpufs_start -o server_port=0,api_tokens_file="$T/tokens"
+	gpufs_stop
+	# A port in use is a warning: the mount works. Looking at it takes it from nobody.
+	python3 -c 'import signal, socket, sys
+s = socket.socket(); s.bind(("127.0.0.1", int(sys.argv[1]))); s.listen()
+print("bound", flush=True); signal.pause()' "$PORT" > "$T/bound" 3>&- &
+	local holder=$!
+	until_true 10 grep -q bound "$T/bound"
+	check '' 0 "HTTP port +warn +127.0.0.1 port $PORT cannot be had: .*in use; the mount works" 'A start would work'
+	run "$GPUFS_BIN" --check --json -o database_path="$DB",server_port="$PORT"
+	jq -e '.works == true and .start["HTTP port"].good == false and .start["HTTP port"].needed == false and
+		.start["HTTP access"].good == true' <<< "$output"
+	kill "$holder"
+	wait "$holder" 2>/dev/null || true
+	check '' 0 "HTTP port +ok"
+	check '' 0 "HTTP port +ok"
+}
+
+@test "before the first offers are there: /ready and /health are 503, and the rest answers" {
+	[ ! -e /proc/driver/nvidia/gpus ] || skip 'this machine has GPUs'
+	PORT=$(free_port)
+	mkdir -p "$T/bin"
+	mkfifo "$T/go"
+	# The driver is asked, and does not answer before the test says so.
+	printf '#!/bin/sh\nread -r line < "%s"\necho "0, NVIDIA GeForce RTX 4090, 24564"\n' "$T/go" > "$T/bin/nvidia-smi"
+	chmod -R 755 "$T/bin"
+	export API=http://127.0.0.1:$PORT
+	run unshare -m bash -ec "
+		BATS_TEST_DIRNAME='$BATS_TEST_DIRNAME'
+		source '$BATS_TEST_DIRNAME/lib.bash'
+		mount -t tmpfs tmpfs /proc/driver
+		mkdir -p /proc/driver/nvidia/gpus/0000:01:00.0
+		printf 'Model: \t\t NVIDIA GeForce RTX 4090\n' > /proc/driver/nvidia/gpus/0000:01:00.0/information
+		GPUFS_BIN='$GPUFS_BIN'
+		PATH='$T/bin':\$PATH gpufs_start -o server_port=$PORT,api_auth=none,api_uid=gpufs-alice
+		grep -q 'state starting' '$M/status'
+		curl -s -w '\n%{http_code}\n' '$API/ready' '$API/health' '$API/api/v1/inventory'
+		echo go > '$T/go'
+		until_true 20 curl -sf '$API/ready'
+		curl -s -w '\n%{http_code}\n' '$API/health'
+	" 3>&-
+	echo "$output"
+	[ "$status" -eq 0 ]
+	[ "$(grep -cx 503 <<< "$output")" = 2 ]
+	[ "$(grep -cx 200 <<< "$output")" = 2 ]
+	grep -q '"ready":false,"timestamp"' <<< "$output"
+	grep -q '"status":"unavailable",.*"inventory":"starting","lifecycle":"running","ready":"false"' <<< "$output"
+	grep -q '"status":"ok",.*"ready":"true"' <<< "$output"
 }
 
 @test "API_AUTH=none is not for web pages: Origin and foreign Host names are refused" {

@@ -63,6 +63,71 @@ has_event() { lines "$1" | jq -e --arg e "$2" 'select(.event == $e)' | grep -q .
 	done
 }
 
+@test "after a restart the store continues a stream: alarms too, and of what is gone only for administrators" {
+	token_start
+	alice mkdir "$M/sessions/mine"
+	alice rmdir "$M/sessions/mine" # a draft leaves nothing but its events
+	chmod 644 "$T/tokens"
+	kill -HUP "$(holder_pid)"
+	until_true 20 grep -q 'chmod 600' "$M/alarms"
+	chmod 600 "$T/tokens"
+	kill -HUP "$(holder_pid)"
+	until_true 20 eval '[ ! -s "$M/alarms" ]'
+	make team-a -H "Authorization: Bearer $ALICE"
+	listen "$T/before" -H "Authorization: Bearer $ALICE" -H 'Last-Event-ID: 0'
+	until_true 60 has_event "$T/before" running
+	listen "$T/before.root" -H "Authorization: Bearer $ROOT" -H 'Last-Event-ID: 0'
+	until_true 20 has_event "$T/before.root" running
+	settle
+	gpufs_stop
+	token_start
+	listen "$T/after" -H "Authorization: Bearer $ALICE" -H 'Last-Event-ID: 0'
+	listen "$T/after.root" -H "Authorization: Bearer $ROOT" -H 'Last-Event-ID: 0'
+	listen "$T/after.bob" -H "Authorization: Bearer $BOB" -H 'Last-Event-ID: 0'
+	until_true 20 has_event "$T/after" running
+	until_true 20 has_event "$T/after.root" running
+	has_event "$T/after" alarm
+	has_event "$T/after" alarm_cleared
+	has_event "$T/after.bob" alarm
+	# All that root saw, in the same order; alice all but what is gone; bob nothing of hers.
+	lines "$T/before.root" > "$T/want"
+	diff "$T/want" <(lines "$T/after.root" | head -n "$(wc -l < "$T/want")")
+	grep -q '"event":"rmdir"' "$T/want"
+	diff <(lines "$T/before" | grep -v '"name":"mine"') \
+		<(lines "$T/after" | head -n "$(lines "$T/before" | grep -vc '"name":"mine"')")
+	no grep -q team-a "$T/after.bob"
+	no grep -q '^event: lost' "$T/after" "$T/after.root"
+}
+
+@test "an id older than what is kept: the reader is told how much it lost, after a restart too" {
+	open_start
+	alice mkdir "$M/sessions/x"
+	python3 - "$M/sessions/x" <<-'END'
+	import os, sys
+	os.setegid(int(os.stat(sys.argv[1]).st_gid)); os.seteuid(int(os.stat(sys.argv[1]).st_uid))
+	a = sys.argv[1]
+	for i in range(5000):
+	    b = a.rsplit("/", 1)[0] + "/y%d" % (i % 2)
+	    os.rename(a, b)
+	    a = b
+	END
+	# told FILE: exactly the last 4096 events are replayed, and all before them are counted.
+	told() {
+		local first lost
+		lost=$(grep -A1 '^event: lost' "$1" | lines /dev/stdin | jq .lost)
+		first=$(sed -n 's/^id: //p' "$1" | head -n 1)
+		[ "$lost" -gt 800 ] && [ "$first" = $((lost + 2)) ]
+	}
+	listen "$T/old" -H 'Last-Event-ID: 1'
+	until_true 20 eval '[ "$(grep -c "^id: " "$T/old")" -ge 4096 ]'
+	told "$T/old"
+	gpufs_stop
+	open_start
+	listen "$T/again" -H 'Last-Event-ID: 1'
+	until_true 20 eval '[ "$(grep -c "^id: " "$T/again")" -ge 4096 ]'
+	told "$T/again"
+}
+
 @test "a stream shows only what its token may see" {
 	token_start
 	listen "$T/alice" -H "Authorization: Bearer $ALICE"

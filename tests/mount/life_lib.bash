@@ -80,13 +80,13 @@ ended_with() {
 	wait "$1" || status=$?
 }
 
-# readme_lines README: the commands of "A session's life", one a line, for this test's mount.
+# readme_lines README N: the commands of its Nth transcript, one a line, for this test's mount.
 readme_lines() {
-	awk '/^<!-- run by tests\/mount\/readme.bats/ { on = 1; next } on && /^```sh/ { in_block = 1; next }
+	awk -v n="$2" '/^<!-- run by tests\/mount\/readme.bats/ { on++; next } on == n && /^```sh/ { in_block = 1; next }
 		in_block && /^```/ { exit } in_block' "$1" | sed "s|/mnt/gpu|$M|g"
 }
 
-# transcript SHELL README: every line of it as alice under SHELL, as printed there: what stands behind
+# transcript SHELL README [N]: every line of it as alice under SHELL, as printed there: what stands behind
 # "# " is what appears on standard output, and a line without it prints nothing.
 transcript() {
 	local line wanted got shell=$1 count=0
@@ -103,6 +103,6 @@ transcript() {
 			return 1
 		}
 		count=$((count + 1))
-	done 4< <(readme_lines "$2")
+	done 4< <(readme_lines "$2" "${3:-1}")
 	[ "$count" -ge 9 ]
 }

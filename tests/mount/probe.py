@@ -244,7 +244,8 @@ def sizes(top):
 
 def schema(top, *names):
     """Every row of schema.json is there, with its type and mode, and nothing else is. names:
-    PATTERN=NAME says which object stands for a pattern, such as sessions/NAME=sessions/x."""
+    PATTERN=NAME says which object stands for a pattern, such as sessions/NAME=sessions/x;
+    PATTERN= that there is none here."""
     # Longest first: history/last/NAME is no history/ID.
     places = sorted((n.split("=", 1) for n in names), key=lambda n: -len(n[0]))
     kinds = {"directory": stat.S_IFDIR, "link": stat.S_IFLNK}
@@ -258,9 +259,12 @@ def schema(top, *names):
             if pattern == where or pattern.startswith(where + "/"):
                 path = what + pattern[len(where):]
                 break
-        seen.add(path)
+        if path:
+            seen.add(path)
         if len(row["doc"]) < 5 or not row["type"]:
             print(pattern, "has no doc or no type")
+        if not path:
+            continue
         try:
             st = os.lstat(f"{top}/{path}")
         except OSError as e:
@@ -271,13 +275,14 @@ def schema(top, *names):
         if stat.S_IMODE(st.st_mode) != int(row["mode"], 8):
             print(path, f"{stat.S_IMODE(st.st_mode):04o} is not", row["mode"])
     print("rows", len(rows))
-    for where in ["."] + [what for _, what in places]:
+    objects = [what for _, what in places if what]
+    for where in ["."] + objects:
         if os.path.islink(f"{top}/{where}"):
             continue
         for entry in os.listdir(f"{top}/{where}"):
             path = os.path.normpath(f"{where}/{entry}")
             parent = os.path.dirname(path)
-            if path in seen or any(os.path.dirname(w) == parent for _, w in places):
+            if path in seen or any(os.path.dirname(w) == parent for w in objects):
                 continue
             print(path, "is listed and has no row")
 

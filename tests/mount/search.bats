@@ -7,7 +7,11 @@ load lib
 setup() { common_setup; }
 teardown() { common_teardown; }
 
-market() { gpufs_start -o synthetic_offers="${1:-2000}",synthetic_seed=7; }
+market() {
+	gpufs_start -o synthetic_offers="${1:-2000}",synthetic_seed=7 "${@:2}"
+	until_true 20 all_are_there
+}
+all_are_there() { ! grep -q '^state starting' "$M/status"; }
 # ids QUERY: the offers of a query in their order, by its links.
 ids() { ls -1 "$M/search/$1" | sed -n 's/^[0-9]*\.//p'; }
 
@@ -75,9 +79,31 @@ ids() { ls -1 "$M/search/$1" | sed -n 's/^[0-9]*\.//p'; }
 	want location=Texas '(.location // "") | contains("Texas")'
 	want min_reliability=0.99 '(.reliability // -1) >= 0.99'
 	want min_cuda=12.4 '(.cuda_version // -1) >= 12.4'
-	want interruptible=1 '.interruptible'
+	want interruptible=0 true
+	want interruptible=1 false # this market has none
 	want provider=local '.provider == "local"'
 	want gpu=RTX_4090,max_price=2,location=JP '.gpu_type == "RTX 4090" and .price_per_hour <= 2 and ((.location // "") | contains("JP"))'
+}
+
+@test "a machine that may be taken away is for those who ask for it" {
+	market 200 -o synthetic_bids=40
+	is 241 "$(ls "$M/inventory" | wc -l)"
+	is 201 "$(cat "$M/search/all/count")"
+	is 40 "$(cat "$M/search/interruptible=1/count")"
+	is "$(grep -lx 1 "$M"/inventory/*/interruptible | sed -E 's,.*/inventory/(.*)/.*,\1,' | sort)" \
+		"$(ids interruptible=1 | sort)"
+	is "$(ids all)" "$(ids interruptible=0)"
+	# On whichever level it stands.
+	is 40 "$(cat "$M/search/min_vram=1/interruptible=1/count")"
+	is 40 "$(cat "$M/search/interruptible=1/min_vram=1/count")"
+	is 0 "$(cat "$M/search/interruptible=1/interruptible=0/count")"
+	# Half the price, and still no match for who did not ask; `why` says so.
+	local id=synthetic-100000-bid
+	is 1 "$(cat "$M/inventory/$id/interruptible")"
+	is "$(cat "$M/inventory/$id/min_bid")" "$(cat "$M/inventory/$id/price_per_hour")"
+	is "$(cat "$M/inventory/${id%-bid}/machine_id")" "$(cat "$M/inventory/$id/machine_id")"
+	grep -qP '^interruptible=0\t201\tsynthetic-' "$M/search/all/why"
+	is "interruptible=1	40" "$(tail -n 1 "$M/search/interruptible=1/why" | cut -f1,2)"
 }
 
 @test "levels nest and AND, and their links lead where they should" {

@@ -12,6 +12,9 @@ setup_suite() {
 	GPUFS_BIN=${GPUFS_BIN:-$PWD/build-test/gpufs}
 	export GPUFS_BIN
 	[ -x "$GPUFS_BIN" ] || { echo "no gpufs at $GPUFS_BIN: run tests/run" >&2; return 1; }
+	FAKECLOUD_BIN=${FAKECLOUD_BIN:-$(dirname "$GPUFS_BIN")/fakecloud} # beside it, or in a build directory:
+	[ -x "$FAKECLOUD_BIN" ] || FAKECLOUD_BIN=$(dirname "$GPUFS_BIN")/tests/fake/fakecloud
+	export FAKECLOUD_BIN
 	# On a stock Debian udev makes it 0666; a bare machine has 0600, and users could not mount.
 	chmod 0666 /dev/fuse
 }

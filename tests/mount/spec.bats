@@ -454,3 +454,52 @@ slow_writer() {
 	ready x
 	[ "$(val x remaining)" -gt 71000 ]
 }
+
+@test "what this machine has not is refused by name, while it is written" {
+	draft x
+	refused EINVAL 'offer=local-cpu hours=1 image=ubuntu:24.04\n' 'image: the provider local has no'
+	refused EINVAL 'offer=local-cpu hours=1 template=abc\n' 'template: the provider local has no'
+	refused EINVAL "offer=local-cpu hours=1 on_start='make it so'\n" 'on_start: the provider local has no'
+	refused EINVAL 'offer=local-cpu hours=1 ports=8000\n' 'ports: the provider local has no'
+	refused EINVAL 'offer=local-cpu hours=1 disk_gb=100\n' 'disk_gb: the provider local has no'
+	refused EINVAL 'offer=local-cpu hours=1 interruptible=1 bid=0.1\n' 'interruptible: the provider local'
+	[ ! -s "$M/sessions/x/spec" ]
+	# Line by line, as bash writes it: the line that cannot be is the one that is refused.
+	is ok "$(put x 'offer=local-cpu\n')"
+	is "EINVAL write" "$(put x 'image=ubuntu:24.04\n' append)"
+	is offer=local-cpu "$(val x spec)"
+	# Among offers of several providers such a wish is a condition: nothing here meets it.
+	is "ENOSPC close" "$(put x 'gpu=CPU max_price=1 hours=1 image=ubuntu:24.04\n')"
+	still_draft x
+	grep -q 'image: the provider local has no' "$M/sessions/x/error"
+	is "refused ENOSPC" "$(head -n 1 "$M/sessions/x/plan")"
+}
+
+@test "keys of the machine: their form is checked, and they read back" {
+	draft x
+	refused EINVAL 'image=/bad\n' 'image'
+	refused EINVAL 'template=a/b\n' 'template'
+	refused ERANGE 'ports=65536\n' 'ports'
+	refused EINVAL 'ports=80,80\n' '80 is there twice'
+	refused ERANGE 'disk_gb=0\n' 'disk_gb'
+	refused ERANGE 'bid=0.0001\n' '0.001 to 128'
+	refused EINVAL 'interruptible=0 bid=0.5\n' 'interruptible=1'
+	refused EINVAL 'max_price=0.4 bid=0.5\n' 'more than max_price'
+	refused EINVAL 'launch_mode=entrypoint\n' 'not supported'
+	is ok "$(put x '{"docker_image":"a/b:1","exposed_ports":[80,443],"on_start_cmd":"a\\nb","disk_gb":9}')"
+	is "$(printf '%s\n' disk_gb=9 image=a/b:1 'on_start="a\x0ab"' ports=80,443)" "$(val x spec)"
+	is ok "$(put x 'gpu=CPU hours=1 max_price=1 interruptible=1\n')"
+	still_draft x
+	grep -q 'interruptible=1 needs bid=USD' "$M/sessions/x/reason"
+}
+
+@test "a session has ports/ and provider.log, and an unknown provider_cost" {
+	draft x
+	[ -z "$(ls "$M/sessions/x/ports")" ]
+	is 550 "$(stat -c %a "$M/sessions/x/ports")"
+	is 440 "$(stat -c %a "$M/sessions/x/provider.log")"
+	[ ! -s "$M/sessions/x/provider.log" ] && [ ! -s "$M/sessions/x/provider_cost" ]
+	is "ENOENT open" "$(alice_probe call open "$M/sessions/x/ports/8000" r)"
+	is "EPERM mkdir" "$(alice_probe call mkdir "$M/sessions/x/ports/8000")" ||
+		is "EACCES mkdir" "$(alice_probe call mkdir "$M/sessions/x/ports/8000")"
+}

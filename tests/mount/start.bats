@@ -40,7 +40,8 @@ user_start() { alice env PATH="$T/bin:$PATH" "$T/bin/gpufs" "$M" -o database_pat
 	[[ "$output" =~ ^gpufs\ [0-9]+\.[0-9]+\.[0-9]+$ ]]
 	run "$GPUFS_BIN" --help-settings
 	[ "$status" -eq 0 ]
-	for name in database_path hard_max_hours sessions_access local_max_sessions hold_grace; do
+	for name in database_path hard_max_hours sessions_access local_max_sessions hold_grace vastai_api_key \
+		vastai_base_url allow_insecure default_disk_gb orphan_grace_period orphan_action; do
 		grep -q "^$name  (" <<< "$output"
 	done
 	# Help also stands beside a bad environment.
@@ -116,6 +117,66 @@ d = json.load(sys.stdin)
 assert d["works"] is True and d["settings"]["HOLD_GRACE"]["value"] == "30s", d' <<< "$output"
 	run "$GPUFS_BIN" --check -o hold_grace=never
 	[ "$status" -eq 2 ]
+}
+
+# A cloud that nobody answers for: the discard port of this machine.
+CLOUD=vastai_base_url=http://127.0.0.1:9
+
+@test "a provider's key configures it: --check says so, and never shows the key" {
+	export VASTAI_API_KEY=TOPSECRET
+	run "$GPUFS_BIN" --check -o database_path="$DB" -o $CLOUD
+	[ "$status" -eq 0 ] || { echo "$output" >&2; return 1; }
+	[[ "$output" != *TOPSECRET* ]]
+	grep -Eq 'VASTAI_API_KEY +set +\(environment\)' <<< "$output"
+	grep -Eq '^  vastai +ok +http://127.0.0.1:9, with a key$' <<< "$output"
+	grep -Eq '^  local +ok +this machine, beside another provider .*no new purchases' <<< "$output"
+	run "$GPUFS_BIN" --check --json -o database_path="$DB" -o $CLOUD -o providers_vastai_enabled=no
+	[[ "$output" != *TOPSECRET* ]]
+	jq -e '.settings.VASTAI_API_KEY.value == "set" and (.start.vastai.text | test("no new purchases"))' <<< "$output"
+	unset VASTAI_API_KEY
+	run "$GPUFS_BIN" --check -o database_path="$DB"
+	grep -Eq '^  vastai +ok +not configured' <<< "$output"
+	grep -Eq 'VASTAI_API_KEY +not set ' <<< "$output"
+}
+
+@test "a key or base URL that cannot be right stops the start with its place, without the key" {
+	printf 'vastai_api_key = TOP SECRET\n' > "$T/conf"
+	run gpufs_start --config "$T/conf"
+	[ "$status" -eq 2 ]
+	[[ "$output" == *"conf:1: VASTAI_API_KEY"*"no spaces"* ]]
+	[[ "$output" != *SECRET* ]]
+	run gpufs_start -o vastai_base_url=http://cloud.example
+	[ "$status" -eq 2 ]
+	[[ "$output" == *"VASTAI_BASE_URL"*"ALLOW_INSECURE"* ]]
+	run gpufs_start -o vastai_base_url=https://cloud.example/api
+	[ "$status" -eq 2 ]
+	run "$GPUFS_BIN" --check -o database_path="$DB" -o vastai_base_url=http://cloud.example,allow_insecure=yes
+	[ "$status" -eq 0 ]
+	run mountpoint -q "$M"
+	[ "$status" -ne 0 ]
+}
+
+@test "beside a cloud this machine is off the market, and sessions are the owner's, unless said otherwise" {
+	echo TOPSECRET > "$T/key"
+	gpufs_start -o vastai_api_key_file="$T/key" -o $CLOUD
+	is "$(printf 'local\nvastai')" "$(ls "$M/providers")"
+	is off "$(cat "$M/providers/local/state")"
+	[ ! -s "$M/providers/vastai/balance" ]
+	is 755 "$(stat -c %a "$M/sessions" | tail -c 4)"
+	until_true 20 grep -q down "$M/providers/vastai/state"
+	[ -s "$M/providers/vastai/reason" ]
+	is 0 "$(cat "$M/providers/vastai/offers")"
+	[ -z "$(ls "$M/inventory")" ]
+	no grep -rqs TOPSECRET "$T/state/gpufs.log" "$M/providers" "$M/status" "$M/alarms"
+	# Who wants to buy there hears why nothing is to be had.
+	mkdir "$M/sessions/x"
+	run bash -c 'echo "gpu=RTX_4090 max_price=1 hours=1 commit" > "$1"' bash "$M/sessions/x/spec"
+	[ "$status" -ne 0 ]
+	[[ "$output" == *"No route to host"* ]]
+	gpufs_stop
+	gpufs_start -o vastai_api_key_file="$T/key" -o $CLOUD -o providers_local_enabled=yes,sessions_access=all
+	is 1777 "$(stat -c %a "$M/sessions")"
+	until_true 20 test -d "$M/inventory/local-cpu"
 }
 
 @test "a setting from the file, the environment and -o: the later wins, and takes effect" {

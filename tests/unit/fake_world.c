@@ -5,9 +5,10 @@
 
 #include "../../src/core/check.h"
 
-/* A killed process frees nothing: fake_crash leaves what it held where it is. */
+/* A killed process frees nothing: fake_crash leaves what it held where it is. Weak: a test that never
+ * crashes has its leaks looked for. */
 int __lsan_is_turned_off(void);
-int __lsan_is_turned_off(void)
+__attribute__((weak)) int __lsan_is_turned_off(void)
 {
 	return 1;
 }
@@ -57,6 +58,30 @@ static struct fake_event *later(struct fake *f, int64_t delay_us,
 	ev->next = *p;
 	*p = ev;
 	return ev;
+}
+
+struct fake_event *fake_later(struct fake *f, int64_t delay_us, void (*run)(struct fake *, void *),
+			      void (*drop)(void *), void *arg)
+{
+	return later(f, delay_us, run, drop, arg);
+}
+
+void fake_forget(struct fake *f, struct fake_event *ev)
+{
+	queue_remove(f, ev);
+	free(ev);
+}
+
+void fake_drop(struct fake *f)
+{
+	while (f->queue) {
+		struct fake_event *ev = f->queue;
+
+		f->queue = ev->next;
+		if (ev->drop)
+			ev->drop(ev->arg);
+		free(ev);
+	}
 }
 
 bool fake_step(struct fake *f)
@@ -207,7 +232,11 @@ static void journal(void *self, struct journal_op *op, journal_cb cb, void *arg)
 
 	*w = (struct write){.op = *op, .cb = cb, .arg = arg};
 	op->n = 0;
-	later(f, f->disk_delay_us, write_run, write_free, w);
+	/* In order, also when the disk has become faster meanwhile. */
+	f->disk_done_us = f->now_us + f->disk_delay_us > f->disk_done_us
+				  ? f->now_us + f->disk_delay_us
+				  : f->disk_done_us;
+	later(f, f->disk_done_us - f->now_us, write_run, write_free, w);
 }
 
 static bool ballast(void *self)
@@ -250,6 +279,7 @@ struct probe {
 	probe_cb cb;
 	void *arg;
 	struct fake_event *ev;
+	char host[128];
 };
 
 static void probe_run(struct fake *f, void *arg)
@@ -257,7 +287,7 @@ static void probe_run(struct fake *f, void *arg)
 	struct probe *p = arg;
 
 	f->probes++;
-	p->cb(p->arg, f->probe_verdict, "ssh-ed25519 HOSTKEY", "as the test wants");
+	p->cb(p->arg, fake_login(f, p->host), "ssh-ed25519 HOSTKEY", "as the test wants");
 	free(p);
 }
 
@@ -267,6 +297,7 @@ static struct probe *probe(void *self, const struct probe_args *args, probe_cb c
 
 	CHECK(args->private_key->bytes && args->port > 0);
 	*p = (struct probe){.cb = cb, .arg = arg};
+	COPY(p->host, args->host);
 	p->ev = later(self, 20000, probe_run, free, p);
 	return p;
 }
@@ -303,191 +334,6 @@ __attribute__((format(printf, 3, 4))) static void story(void *self, enum log_lev
 	vfprintf(stderr, fmt, ap);
 	va_end(ap);
 	fputc('\n', stderr);
-}
-
-/* ---- the cloud ---- */
-
-static struct machine *machine_of(struct fake *f, const char *label)
-{
-	for (size_t i = 0; i < f->machine_count; i++)
-		if (!strcmp(f->machines[i].label, label))
-			return &f->machines[i];
-	return NULL;
-}
-
-size_t fake_alive(const struct fake *f)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < f->machine_count; i++)
-		n += f->machines[i].alive;
-	return n;
-}
-
-int64_t fake_meter_us(const struct fake *f, const char *label)
-{
-	const struct machine *m = machine_of((struct fake *)(uintptr_t)f, label);
-
-	if (!m)
-		return 0;
-	return (m->alive ? f->now_us : m->died_us) - m->born_us;
-}
-
-struct cloud_call {
-	enum call_op op;
-	char id[96];
-	result_cb cb;
-	void *arg;
-	enum fake_answer answer;
-	struct instance seen[MACHINES_MAX];
-	size_t count;
-};
-
-static void describe(const struct fake *f, const struct machine *m, struct instance *in)
-{
-	*in = (struct instance){.ssh_port = 2222, .price_u6 = UNKNOWN};
-	COPY(in->id, m->label);
-	COPY(in->label, m->label);
-	COPY(in->ssh_host, "192.0.2.1");
-	COPY(in->ssh_user, "root");
-	in->status = !m->alive ? INST_GONE : f->now_us < m->boots_us ? INST_BOOTING : INST_RUNNING;
-}
-
-static void cloud_answer(struct fake *f, void *arg)
-{
-	struct cloud_call *c = arg;
-	struct result res = {.complete = true};
-	struct offer offers[16];
-
-	memset(offers, 0, sizeof offers);
-	switch (c->answer) {
-	case ANSWER_OK:
-		res.verdict = SURE_YES;
-		break;
-	case ANSWER_NO:
-		res.verdict = SURE_NO;
-		res.error = PE_INVALID;
-		break;
-	case ANSWER_STALE:
-		res.verdict = SURE_NO;
-		res.error = PE_STALE_OFFER;
-		break;
-	case ANSWER_LOST:
-		res.verdict = UNSURE;
-		break;
-	case ANSWER_LATER:
-		res.verdict = LATER;
-		res.error = PE_RATE;
-		break;
-	}
-	COPY(res.text, "as the test wants");
-	COPY(res.evidence, "the fake cloud says so");
-	if (c->op == CALL_OFFERS && c->answer == ANSWER_OK) {
-		for (int i = 0; i < f->offers; i++) {
-			struct offer *o = &offers[i];
-
-			snprintf(o->id, sizeof o->id, "fake-%d", i + 1);
-			COPY(o->provider, "fake");
-			COPY(o->gpu_type, i % 2 ? "RTX 3090" : "RTX 4090");
-			o->gpu_count = 1;
-			o->vram_gb = 24;
-			o->price_u6 = f->price_u6 + i * 10000;
-			o->min_bid_u6 = o->max_duration_hours = o->cuda_m = UNKNOWN;
-			o->reliability_m = o->confidence_m = 1000;
-			o->available = true;
-		}
-		res.offers = offers;
-		res.count = (size_t)f->offers;
-	} else if (c->answer == ANSWER_OK) {
-		res.instances = c->seen;
-		res.count = c->count;
-	}
-	c->cb(c->arg, &res);
-	free(c);
-}
-
-static void cloud_create(struct fake *f, const struct call *call, struct cloud_call *c)
-{
-	struct machine *m = machine_of(f, call->create->label);
-
-	f->creates++;
-	if (m)
-		f->double_creates++;
-	c->answer = f->create_answer;
-	if (!f->create_effect)
-		return;
-	CHECK(f->machine_count < MACHINES_MAX);
-	m = &f->machines[f->machine_count++];
-	*m = (struct machine){
-		.alive = true, .born_us = f->now_us, .boots_us = f->now_us + f->boot_us};
-	COPY(m->label, call->create->label);
-	describe(f, m, &c->seen[0]);
-	c->count = 1;
-}
-
-static void cloud_destroy(struct fake *f, struct cloud_call *c)
-{
-	struct machine *m = machine_of(f, c->id);
-
-	f->destroys++;
-	c->answer = f->destroy_answer;
-	if (m && m->alive && f->destroy_effect) {
-		m->alive = false;
-		m->died_us = f->now_us;
-	}
-}
-
-static void cloud_look(struct fake *f, struct cloud_call *c)
-{
-	struct machine *m = machine_of(f, c->id);
-
-	f->looks++;
-	c->answer = f->look_answer;
-	c->count = 1;
-	if (m)
-		describe(f, m, &c->seen[0]);
-	else
-		c->seen[0] = (struct instance){.status = INST_GONE, .price_u6 = UNKNOWN};
-}
-
-static void cloud_list(struct fake *f, struct cloud_call *c)
-{
-	f->lists++;
-	c->answer = f->list_answer;
-	for (size_t i = 0; i < f->machine_count && !f->list_empty; i++)
-		if (f->machines[i].alive)
-			describe(f, &f->machines[i], &c->seen[c->count++]);
-}
-
-static void act(struct provider *p, struct world *w, const struct call *call, result_cb cb,
-		void *arg)
-{
-	struct fake *f = p->state;
-	struct cloud_call *c = xcalloc(1, sizeof *c);
-
-	(void)w;
-	*c = (struct cloud_call){.op = call->op, .cb = cb, .arg = arg};
-	if (call->instance_id)
-		COPY(c->id, call->instance_id);
-	switch (call->op) {
-	case CALL_OFFERS:
-		break;
-	case CALL_CREATE:
-		cloud_create(f, call, c);
-		break;
-	case CALL_LIST:
-		cloud_list(f, c);
-		break;
-	case CALL_LOOK:
-		cloud_look(f, c);
-		break;
-	case CALL_DESTROY:
-		cloud_destroy(f, c);
-		break;
-	case CALL_OP_COUNT:
-		break;
-	}
-	later(f, f->call_delay_us, cloud_answer, free, c);
 }
 
 /* ---- life ---- */
@@ -540,14 +386,18 @@ void fake_init(struct fake *f)
 			      .probe = probe,
 			      .probe_cancel = probe_cancel,
 			      .host = no_host,
+			      .http = fake_http,
+			      .http_cancel = fake_http_cancel,
+			      .work = fake_work,
 			      .log = story};
 	f->provider = (struct provider){.name = "fake",
 					.doc = "a cloud of the tests",
 					.boot_poll_us = 200000,
-					.act = act,
+					.act = fake_act,
 					.state = f};
 	f->providers[0] = &f->provider;
 	f->probe_verdict = PROBE_OK;
+	f->charge_u6 = UNKNOWN;
 }
 
 void fake_start(struct fake *f)
@@ -566,14 +416,8 @@ void fake_start(struct fake *f)
 
 void fake_crash(struct fake *f)
 {
-	while (f->queue) {
-		struct fake_event *ev = f->queue;
-
-		f->queue = ev->next;
-		if (ev->drop)
-			ev->drop(ev->arg);
-		free(ev);
-	}
+	fake_drop(f);
+	f->disk_done_us = 0;
 	/* What the dead process held is leaked on purpose: nothing of it may be used again. */
 	f->e = NULL;
 	fake_start(f);
@@ -584,14 +428,7 @@ void fake_free(struct fake *f)
 	engine_stop(f->e);
 	fake_run(f, MINUTE_US);
 	engine_free(f->e);
-	while (f->queue) {
-		struct fake_event *ev = f->queue;
-
-		f->queue = ev->next;
-		if (ev->drop)
-			ev->drop(ev->arg);
-		free(ev);
-	}
+	fake_drop(f);
 	for (size_t i = 0; i < f->disk_rows; i++)
 		journal_op_free(&f->disk[i]);
 }

@@ -312,6 +312,29 @@ static void it_can_be_freed_at_any_moment(void **state)
 		assert_int_equal(st.told[i].times, 1);
 }
 
+/* Everybody is told, once, and a create that was sent is never called undone. */
+static void hanging_up_answers_everybody(void **state)
+{
+	bool told[CALLS_MAX];
+
+	(void)state;
+	for (int steps = 0; steps < 150; steps++) {
+		a_busy_cloud();
+		for (int i = 0; i < steps; i++)
+			fake_step(&st.f);
+		for (size_t i = 0; i < st.told_count; i++)
+			told[i] = st.told[i].times;
+		cloud_hang_up(st.c);
+		assert_int_equal(view().queued, 0);
+		for (size_t i = 0; i < st.told_count; i++) {
+			assert_int_equal(st.told[i].times, 1);
+			if (st.told[i].op == CALL_CREATE && st.told[i].asked && !told[i])
+				assert_int_equal(st.told[i].res.verdict, UNSURE);
+		}
+		stage_close(&st);
+	}
+}
+
 static void it_can_be_freed_from_its_own_callbacks(void **state)
 {
 	(void)state;
@@ -425,6 +448,7 @@ int main(void)
 		T(unsure_creates_are_failures),
 		T(destroys_have_a_breaker_of_their_own),
 		T(it_can_be_freed_at_any_moment),
+		T(hanging_up_answers_everybody),
 		T(it_can_be_freed_from_its_own_callbacks),
 		T(a_create_is_sent_once_whatever_comes),
 	};

@@ -178,12 +178,13 @@ static void rows_of_the_interface(void **state)
 		 "remaining cost cost_max protect hold ssh/host ssh/port ssh/user "
 		 "ssh/command ssh/key ssh/key.pub ssh/known_hosts ssh/config env log "
 		 "events.json info info.json wait/ready wait/change watch/events attempts "
-		 "failed_offers workload_type label"},
+		 "failed_offers workload_type label provider_cost ports provider.log"},
 		{OBJ_HISTORY,
 		 "state reason id owner consumer provider instance_id offer_id gpu_type "
-		 "cost receipt wait/gone log events.json info info.json name"},
+		 "cost receipt wait/gone log events.json info info.json name provider_cost "
+		 "ports provider.log"},
 		{OBJ_PROVIDER,
-		 "state reason offers list_age list_complete balance calls errors foreign "
+		 "state reason offers list_age list_complete balance calls errors dropped foreign "
 		 "info info.json enabled"},
 		{OBJ_QUERY, "best count table table.tsv offers.json why"},
 	};
@@ -259,7 +260,7 @@ static void schema_is_json(void **state)
 	}
 	EACH_ROW(class, r)
 	rows += class != OBJ_READER && !(r->flags & ROW_ROOT_ONLY);
-	assert_int_equal(lines, rows + 7); /* and the objects themselves, except the root */
+	assert_int_equal(lines, rows + 8); /* and the objects themselves, except the root */
 	assert_non_null(strstr(out.data, "{\"path\":\"sessions/NAME/state\",\"mode\":\"0440\","
 					 "\"type\":\"text\",\"doc\":\""));
 	assert_null(strstr(out.data, "counters"));

@@ -328,13 +328,10 @@ static void a_normal_end_is_no_mismatch(void **state)
 
 static void a_machine_without_a_session(void **state)
 {
-	struct machine *o = &f.machines[f.machine_count++];
+	struct machine *o = fake_plant(&f, "01234567-89ab-4def-8123-456789abcdef", 1);
 	int64_t lists;
 
 	(void)state;
-	*o = (struct machine){.alive = true, .born_us = f.now_us};
-	label_make(o->label, f.p.deployment, "01234567-89ab-4def-8123-456789abcdef", 1,
-		   f.p.label_key);
 	fake_run(&f, 30 * MINUTE_US);
 	is("gpu_orphans_detected_total" OF, 1); /* seen by many lists, found once */
 	is("gpufs_alarms", 1);

@@ -315,13 +315,86 @@ static void test_damage(void **state)
 	}
 }
 
+/* Objects that only a cloud fills: every member, and none of those that may be left out. */
+static void test_cloud_objects(void **state)
+{
+	struct offer_health health = {.provider = "vastai",
+				      .offer_id = "vastai-7",
+				      .gpu_type = "RTX 4090",
+				      .failures = 3,
+				      .hidden_us = 1750000000 * SECOND_US,
+				      .until_us = 1750001800 * SECOND_US,
+				      .multiplier_m = 343,
+				      .last_us = 1750000000 * SECOND_US,
+				      .kind = "boot_failed",
+				      .reason = "no <image>"};
+	struct template_info t = {.id = "4e17",
+				  .name = "vLLM",
+				  .image = "vastai/vllm:1",
+				  .tag = "1",
+				  .number = 7,
+				  .recommended = true,
+				  .use_ssh = true,
+				  .runtype = "ssh",
+				  .disk_gb = 64,
+				  .extra_filters = "{\"a\":1}",
+				  .creator = 9,
+				  .count_created = 5,
+				  .created_us = 1750000000 * SECOND_US};
+	struct render x = {.thing = &health};
+	BUF b = {0};
+
+	(void)state;
+	put_json_object(&b, offer_health_members, offer_health_member_count, &x);
+	assert_string_equal(
+		b.data, "{\"offer_id\":\"vastai-7\",\"provider\":\"vastai\",\"gpu_type\":\"RTX "
+			"4090\",\"recent_failures\":3,\"is_suppressed\":true,\"suppressed_at\":"
+			"\"2025-06-15T15:06:40Z\",\"suppressed_until\":\"2025-06-15T15:36:40Z\","
+			"\"confidence_multiplier\":0.343,\"last_failure\":"
+			"\"2025-06-15T15:06:40Z\",\"last_failure_type\":\"boot_failed\","
+			"\"last_failure_reason\":\"no \\u003cimage\\u003e\"}");
+	buf_reset(&b);
+	health = (struct offer_health){.provider = "p",
+				       .offer_id = "o",
+				       .gpu_type = "",
+				       .multiplier_m = 1000,
+				       .kind = "",
+				       .reason = ""};
+	put_json_object(&b, offer_health_members, offer_health_member_count, &x);
+	assert_string_equal(b.data, "{\"offer_id\":\"o\",\"provider\":\"p\",\"gpu_type\":\"\","
+				    "\"recent_failures\":0,\"is_suppressed\":false,"
+				    "\"confidence_multiplier\":1}");
+	buf_reset(&b);
+	x.thing = &t;
+	put_json_object(&b, template_members, template_member_count, &x);
+	assert_string_equal(
+		b.data,
+		"{\"id\":7,\"hash_id\":\"4e17\",\"name\":\"vLLM\",\"image\":\"vastai/vllm\","
+		"\"tag\":\"1\",\"runtype\":\"ssh\",\"use_ssh\":true,\"ssh_direct\":false,"
+		"\"recommended\":true,\"recommended_disk_space\":64,"
+		"\"extra_filters\":\"{\\\"a\\\":1}\",\"creator_id\":9,"
+		"\"created_at\":\"2025-06-15T15:06:40Z\",\"count_created\":5}");
+	buf_reset(&b);
+	t = (struct template_info){.id = "h",
+				   .image = "a:b",
+				   .number = UNKNOWN,
+				   .disk_gb = UNKNOWN,
+				   .creator = UNKNOWN,
+				   .count_created = UNKNOWN};
+	put_json_object(&b, template_members, template_member_count, &x);
+	assert_string_equal(b.data, "{\"id\":0,\"hash_id\":\"h\",\"name\":\"\",\"image\":\"a:b\","
+				    "\"use_ssh\":false,\"ssh_direct\":false,\"recommended\":false,"
+				    "\"created_at\":\"0001-01-01T00:00:00Z\"}");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_numbers), cmocka_unit_test(test_bodies),
 		cmocka_unit_test(test_tokens),	cmocka_unit_test(test_browsers),
 		cmocka_unit_test(test_routes),	cmocka_unit_test(test_values),
-		cmocka_unit_test(test_openapi), cmocka_unit_test(test_damage),
+		cmocka_unit_test(test_openapi), cmocka_unit_test(test_cloud_objects),
+		cmocka_unit_test(test_damage),
 	};
 
 	return cmocka_run_group_tests_name("http_parse", tests, NULL, NULL);

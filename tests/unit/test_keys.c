@@ -289,6 +289,27 @@ static void a_place_that_cannot_be_written_is_a_sentence(void **state)
 	assert_non_null(strstr(why.text, "/proc/no/gpufs.key"));
 }
 
+/* What only looks makes nothing, and agrees with what a start made. */
+static void reading_makes_no_key(void **state)
+{
+	struct fixture *f = *state;
+	char id[16], again[16];
+	unsigned char key[32], same[32];
+	struct error why;
+
+	assert_int_equal(keys_read(f->key, "", id, key, &why), -ENOENT);
+	assert_non_null(strstr(why.text, f->key));
+	assert_int_equal(access(f->key, F_OK), -1);
+	assert_int_equal(keys_load(f->key, "prod1", id, key, &why), 0);
+	assert_int_equal(keys_read(f->key, "", again, same, &why), 0);
+	assert_string_equal(again, "prod1");
+	assert_memory_equal(key, same, sizeof(key));
+	assert_int_equal(keys_read(f->key, "prod2", again, same, &why), -EINVAL);
+	put_file(f->key, "deployment prod1\n", 0600);
+	assert_int_equal(keys_read(f->key, "", again, same, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "not whole"));
+}
+
 int main(void)
 {
 #define TEST(fn) cmocka_unit_test_setup_teardown(fn, setup, teardown)
@@ -305,6 +326,7 @@ int main(void)
 		TEST(links_and_directories_are_refused),
 		TEST(damage_is_a_sentence),
 		TEST(a_place_that_cannot_be_written_is_a_sentence),
+		TEST(reading_makes_no_key),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -976,8 +976,9 @@ static void local_sells_a_gpu_once(void **state)
 static void synthetic_is_the_same_every_time_and_never_sold(void **state)
 {
 	struct fixture *f = *state;
-	struct provider *p = provider_synthetic_new(7, 5000), *q = provider_synthetic_new(7, 5000);
-	struct provider *r = provider_synthetic_new(8, 5000);
+	struct provider *p = provider_synthetic_new(7, 4900, 100),
+			*q = provider_synthetic_new(7, 4900, 100);
+	struct provider *r = provider_synthetic_new(8, 4900, 100);
 	struct seen a = act(f, p, CALL_OFFERS, NULL), b = act(f, q, CALL_OFFERS, NULL);
 	struct seen c = act(f, r, CALL_OFFERS, NULL);
 

@@ -280,6 +280,52 @@ static void test_match(void **state)
 	assert_false(query_match(&q, &o));
 }
 
+/* A machine that may be taken away is never what somebody gets who did not ask for it. */
+static void test_interruptible(void **state)
+{
+	struct offer in[] = {make("a", "L4", 24, 100000), make("a-bid", "L4", 24, 50000)};
+	static const struct {
+		const char *query;
+		bool demand, bid;
+	} rows[] = {{"all", true, false},
+		    {"gpu=L4", true, false},
+		    {"gpu=L4,interruptible=0", true, false},
+		    {"interruptible=1", false, true},
+		    {"gpu=L4,max_price=0.06", false, false},
+		    {"gpu=L4,max_price=0.06,interruptible=1", false, true}};
+	struct inventory *inv;
+	struct query q;
+	BUF b = {0};
+
+	(void)state;
+	in[1].interruptible = true;
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		memset(&q, 0, sizeof(q));
+		assert_int_equal(query_parse(&q, rows[i].query, NULL), 0);
+		if (query_match(&q, &in[0]) != rows[i].demand ||
+		    query_match(&q, &in[1]) != rows[i].bid)
+			wrong("%s", rows[i].query);
+	}
+	memset(&q, 0, sizeof(q));
+	assert_true(query_match_said(&q, &in[1])); /* one level of several: another may say it */
+	inv = inventory_new(in, ARRAY_LEN(in), 1);
+	assert_int_equal(query_parse(&q, "gpu=L4", NULL), 0);
+	assert_string_equal(query_best(&q, inv, NULL, NULL)->id, "a");
+	query_why(&q, inv, &b);
+	assert_string_equal(b.data, "# condition\tleft\tnearest_removed\n"
+				    "all\t2\t\n"
+				    "gpu=L4\t2\t\n"
+				    "interruptible=0\t1\ta-bid 1\n");
+	buf_reset(&b);
+	assert_int_equal(query_parse(&q, "interruptible=1", NULL), 0);
+	query_why(&q, inv, &b);
+	assert_string_equal(b.data, "# condition\tleft\tnearest_removed\n"
+				    "all\t2\t\n"
+				    "gpu=L4\t2\t\n"
+				    "interruptible=1\t1\ta 0\n");
+	inventory_unref(inv);
+}
+
 static bool skip_id(void *arg, const struct offer *o)
 {
 	return strcmp(arg, o->id) == 0;
@@ -398,7 +444,7 @@ int main(void)
 		cmocka_unit_test(test_refusals), cmocka_unit_test(test_nesting),
 		cmocka_unit_test(test_match),	 cmocka_unit_test(test_best),
 		cmocka_unit_test(test_why),	 cmocka_unit_test(test_random),
-		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table),	 cmocka_unit_test(test_interruptible),
 	};
 
 	return cmocka_run_group_tests_name("query", tests, NULL, NULL);

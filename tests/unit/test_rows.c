@@ -336,15 +336,106 @@ static void a_provider(void **state)
 							  .offers = 3,
 							  .list_age_us = 2 * SECOND_US + 1,
 							  .list_complete = true,
+							  .balance_u6 = UNKNOWN,
 							  .enabled = true};
 	expect(x, "state", "ok\n");
 	expect(x, "list_age", "2\n");
 	expect(x, "balance", "");
 	expect(x, "info",
-	       "state ok\noffers 3\nlist_age 2\nlist_complete 1\ncalls 0\nerrors 0\nforeign 0\n"
-	       "enabled 1\n");
+	       "state ok\noffers 3\nlist_age 2\nlist_complete 1\ncalls 0\nerrors 0\ndropped 0\n"
+	       "foreign 0\nenabled 1\n");
 	fake_engine.providers[0].list_age_us = UNKNOWN; /* never asked */
 	expect(x, "list_age", "");
+	fake_engine.providers[0].balance_u6 = 12500000;
+	expect(x, "balance", "12.50\n");
+	fake_engine.providers[0].balance_u6 = 0; /* known, which is another thing than unknown */
+	expect(x, "balance", "0.00\n");
+	fake_engine.providers[0].balance_u6 = -250000; /* overdrawn */
+	expect(x, "balance", "-0.25\n");
+}
+
+static void what_the_provider_says(void **state)
+{
+	struct ctx x = fake_ctx(OBJ_SESSION, 3, ALICE);
+
+	(void)state;
+	running(3, "train", ALICE);
+	expect(x, "provider_cost", "");
+	expect(x, "provider.log", "");
+	fake_engine.provider_log = "2026-11-28T00:00:00Z pulling\n";
+	expect(x, "provider.log", "2026-11-28T00:00:00Z pulling\n");
+}
+
+/* The names in ports/, in order. */
+static void expect_ports(enum object class, const char *wanted)
+{
+	const struct object_class *ports = &object_classes[OBJ_PORT];
+	struct ctx x = fake_ctx(class, 3, ALICE);
+	uint64_t serial = 0;
+	char name[256];
+	BUF names = {0};
+
+	assert_true(object_classes[class].resolve(&x));
+	x.row = fake_row(class, "ports");
+	assert_int_equal(x.row->children, OBJ_PORT);
+	buf_puts(&names, "");
+	while (ports->next(&x, serial, &serial, name)) {
+		uint64_t same = 0;
+
+		assert_true(ports->find(&x, name, &same));
+		assert_true(serial == same);
+		buf_printf(&names, "%s ", name);
+	}
+	assert_string_equal(names.data, wanted);
+}
+
+static void expect_port(uint64_t port, const char *wanted)
+{
+	struct ctx x = fake_ctx(OBJ_PORT, UINT64_C(3) << PORT_BITS | port, ALICE);
+	BUF out = {0};
+
+	assert_int_equal(object_classes[OBJ_PORT].resolve(&x), wanted != NULL);
+	if (!wanted)
+		return;
+	x.row = object_classes[OBJ_PORT].link;
+	assert_int_equal(x.row->show(&x, &out), 0);
+	assert_string_equal(out.data, wanted);
+}
+
+static void ports_are_those_of_the_spec(void **state)
+{
+	static const char *const not_there[] = {"", "0", "08000", "8001", "22", "65536", "x", "-1"};
+	struct session *s = running(3, "train", ALICE);
+	struct ctx x = fake_ctx(OBJ_SESSION, 3, ALICE);
+	uint64_t serial;
+
+	(void)state;
+	assert_true(object_classes[OBJ_SESSION].resolve(&x));
+	expect_ports(OBJ_SESSION, "");
+	s->spec = strdup("hours=2\non_start='ports=9'\nports=8000,443,70\nenv.A='ports=22'\n");
+	expect_ports(OBJ_SESSION, ""); /* asked for, but the machine does not run yet */
+	/* Also SSH's own, which nobody asked for; one without a place; one that no spec has. */
+	s->ports = strdup("22 1.2.3.4 40022\n8000 1.2.3.4 40001\n443 2001:db8::1 40002\n70  40003\n"
+			  "9 1.2.3.4 40009\n");
+	expect_ports(OBJ_SESSION, "443 8000 ");
+	expect_port(8000, "1.2.3.4:40001\n");
+	expect_port(443, "[2001:db8::1]:40002\n");
+	expect_port(22, NULL);
+	expect_port(70, NULL);
+	expect_port(0, NULL);
+	for (size_t i = 0; i < ARRAY_LEN(not_there); i++)
+		assert_false(object_classes[OBJ_PORT].find(&x, not_there[i], &serial));
+	s->removed_us = 1;
+	expect_ports(OBJ_HISTORY, "443 8000 ");
+	expect_port(8000, "1.2.3.4:40001\n"); /* the same inode as before */
+	/* A database is hostile until parsed. */
+	free(s->ports);
+	s->ports = strdup("8000 evil\nhost 1\n");
+	expect_ports(OBJ_HISTORY, "");
+	free(s->ports);
+	s->ports = strdup("8000 a\033b 1\n443 h 2");
+	expect_ports(OBJ_HISTORY, "8000 ");
+	expect_port(8000, "a\\x1bb:1\n");
 }
 
 static int wait_on(enum object class, const char *path, int64_t *seen, struct error *why)
@@ -606,6 +697,8 @@ int main(void)
 		TEST(ssh_config_is_of_own_running_ones),
 		TEST(status_has_twins),
 		TEST(a_provider),
+		TEST(what_the_provider_says),
+		TEST(ports_are_those_of_the_spec),
 		TEST(wait_ready_ends_with_the_cause),
 		TEST(wait_change_is_the_next_state),
 		TEST(wait_gone_is_the_receipt),

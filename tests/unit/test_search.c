@@ -127,6 +127,27 @@ static void tables_are_aligned(void **state)
 	json_decref(o);
 }
 
+/* Whether machines that may be taken away match is said on any level, or they do not. */
+static void bids_are_asked_for(void **state)
+{
+	struct offer more[6];
+
+	(void)state;
+	memcpy(more, market, sizeof(more));
+	COPY(more[1].id, "fake-a-bid");
+	more[1].interruptible = true;
+	COPY(more[1].gpu_type, "RTX 4090");
+	fake_market(more, 6);
+	expect("all", "count", "5\n");
+	expect("all/interruptible=1", "count", "1\n");
+	expect("interruptible=1/gpu=RTX_4090", "best", "../../../inventory/fake-a-bid");
+	assert_int_equal(fake_engine.asked.num[Q_INTERRUPTIBLE], 1);
+	assert_string_equal(fake_engine.asked.text[Q_GPU], "RTX_4090");
+	expect("gpu=RTX_4090/interruptible=1", "count", "1\n");
+	expect("gpu=RTX_4090/interruptible=0/max_price=9", "best", "../../../../inventory/fake-a");
+	assert_string_equal(fake_engine.asked.text[Q_MAX_PRICE], "9.00");
+}
+
 /* Levels AND, also when they name one key twice. */
 static void levels_and(void **state)
 {
@@ -351,6 +372,7 @@ int main(void)
 		TEST(queries_show_what_matches),
 		TEST(tables_are_aligned),
 		TEST(levels_and),
+		TEST(bids_are_asked_for),
 		TEST(refusals_have_sentences),
 		TEST(one_canonical_text_is_one_node),
 		TEST(search_lists_models),

@@ -175,6 +175,99 @@ static void money(void **state)
 	assert_int_equal(cost_of(INT64_C(1) << 40, 8760 * HOUR_US), (INT64_C(1) << 40) * 8760);
 }
 
+/* The bill is split where the price or the rate changed, and nothing is priced anew. */
+static void rates_split_the_bill(void **state)
+{
+	struct session s;
+	int64_t t = 1000 * SECOND_US;
+
+	(void)state;
+	session_init(&s);
+	s.instance_state = I_EXISTS;
+	s.asked_us = s.bought_us = t;
+	s.price_u6 = 3600000; /* a micro-dollar a millisecond */
+	s.expires_us = t + HOUR_US;
+	assert_int_equal(session_cost_max_u6(&s), 3600000);
+	assert_false(session_charge(&s, 3600000, UNKNOWN, t + 10 * SECOND_US));
+	/* Ten seconds at the price, twenty at a tenth of it (loading), then the price again. */
+	assert_true(session_charge(&s, 3600000, 360000, t + 10 * SECOND_US));
+	assert_int_equal(session_cost_u6(&s, t + 20 * SECOND_US), 11000);
+	assert_true(session_charge(&s, 3600000, UNKNOWN, t + 30 * SECOND_US));
+	assert_int_equal(session_cost_u6(&s, t + 40 * SECOND_US), 22000);
+	assert_int_equal(session_cost_max_u6(&s), 12000 + 3570000);
+	/* Offline costs nothing: zero is not absent. */
+	assert_true(session_charge(&s, 3600000, 0, t + 40 * SECOND_US));
+	assert_int_equal(session_cost_u6(&s, t + HOUR_US), 22000);
+	s.instance_state = I_GONE;
+	s.gone_us = t + HOUR_US;
+	assert_int_equal(session_cost_u6(&s, t + DAY_US), 22000);
+	s.instance_state = I_NONE; /* a void attempt */
+	assert_int_equal(session_cost_u6(&s, t + DAY_US), 0);
+}
+
+/* A change of price or status splits the bill where it happened. */
+static void money_by_status(void **state)
+{
+	const int64_t t0 = 1000 * SECOND_US;
+	struct session s;
+
+	(void)state;
+	session_init(&s);
+	s.price_u6 = 900000;
+	s.bought_us = s.asked_us = t0;
+	s.expires_us = t0 + 4 * HOUR_US;
+	s.instance_state = I_EXISTS;
+	assert_int_equal(session_rate_u6(&s), 900000);
+	assert_true(session_charge(&s, 900000, 90000, t0)); /* it boots: the disk alone */
+	assert_false(session_charge(&s, 900000, 90000, t0 + 5));
+	assert_int_equal(session_cost_u6(&s, t0 + HOUR_US), 90000);
+	assert_true(session_charge(&s, 900000, UNKNOWN, t0 + HOUR_US));
+	assert_int_equal(session_cost_u6(&s, t0 + 2 * HOUR_US), 990000);
+	assert_true(session_charge(&s, 900000, 0, t0 + 2 * HOUR_US)); /* offline */
+	assert_int_equal(session_rate_u6(&s), 0);
+	assert_int_equal(session_cost_u6(&s, t0 + 3 * HOUR_US), 990000);
+	/* At the most it runs from now on. */
+	assert_int_equal(session_cost_max_u6(&s), 990000 + 2 * 900000);
+	s.instance_state = I_GONE;
+	s.delete_us = s.gone_us = t0 + 3 * HOUR_US;
+	assert_int_equal(session_cost_u6(&s, t0 + DAY_US), 990000);
+	assert_int_equal(session_billed_us(&s, t0 + DAY_US), 3 * HOUR_US);
+}
+
+/* Every row: what is recorded, what is seen, whose it is. */
+static void marks(void **state)
+{
+	static const struct {
+		int64_t attempt;
+		enum instance_state instance;
+		const char *id;
+		int64_t seen_attempt;
+		const char *seen_id;
+		enum mark want;
+	} rows[] = {
+		{1, I_EXISTS, "7", 1, "7", MARK_OURS}, {1, I_ASKED, "", 1, "7", MARK_OURS},
+		{1, I_UNSURE, "", 1, "7", MARK_OURS},  {1, I_EXISTS, "7", 1, "8", MARK_LATE},
+		{1, I_GONE, "7", 1, "8", MARK_LATE},   {2, I_EXISTS, "9", 1, "7", MARK_LATE},
+		{2, I_ASKED, "", 1, "7", MARK_LATE},   {1, I_NONE, "", 1, "7", MARK_LATE},
+		{1, I_GONE, "7", 1, "7", MARK_RISEN},  {1, I_EXISTS, "7", 2, "8", MARK_NEWER},
+		{0, I_NONE, "", 1, "7", MARK_NEWER},
+	};
+
+	(void)state;
+	assert_int_equal(session_mark(NULL, 1, "7"), MARK_ORPHAN);
+	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
+		struct session s;
+
+		session_init(&s);
+		s.attempt = rows[i].attempt;
+		s.instance_state = rows[i].instance;
+		COPY(s.instance_id, rows[i].id);
+		assert_int_equal(session_mark(&s, rows[i].seen_attempt, rows[i].seen_id),
+				 rows[i].want);
+		session_free(&s);
+	}
+}
+
 static void secrets_are_wiped(void **state)
 {
 	struct secret k = {0};
@@ -195,6 +288,9 @@ int main(void)
 		cmocka_unit_test(arrows),
 		cmocka_unit_test(labels),
 		cmocka_unit_test(money),
+		cmocka_unit_test(money_by_status),
+		cmocka_unit_test(rates_split_the_bill),
+		cmocka_unit_test(marks),
 		cmocka_unit_test(secrets_are_wiped),
 	};
 

@@ -143,6 +143,10 @@ static void test_defaults(void **state)
 	assert_true(p.default_max_price_u6 == UNKNOWN);
 	assert_true(p.ssh_verify_timeout_us == 10 * MINUTE_US);
 	assert_true(p.price_tolerance_pct == 5);
+	assert_true(p.default_disk_gb == 50);
+	assert_true(p.orphan_grace_us == 15 * MINUTE_US);
+	assert_true(p.orphan_destroy);
+	assert_true(!settings_paid(&s) && settings_local_on(&s));
 	assert_true(p.auto_commit);
 	assert_int_equal(p.access, ACCESS_AUTO);
 	assert_string_equal(p.protected_consumers, "");
@@ -269,7 +273,20 @@ static void test_refusals(void **state)
 		 "fo\n",
 		 "control bytes"},
 		/* settings of later stages do not exist yet, so naming them is an error */
-		{"vastai_api_key = x\n", "unknown setting"},
+		{"tensordock_api_token = x\n", "unknown setting"},
+		{"vastai_api_key = a b\n", "no spaces"},
+		{"vastai_api_key = \xc3\xa4\n", "printable ASCII"},
+		{"vastai_api_key = a\x7f\n", "control bytes"},
+		{"vastai_base_url =\n", "VASTAI_BASE_URL"},
+		{"vastai_base_url = ftp://x\n", "must begin with https://"},
+		{"vastai_base_url = https://u:secret@x\n", "has a setting of its own"},
+		{"vastai_base_url = https://x/v0\n", "a path"},
+		{"vastai_image = a b\n", "container image"},
+		{"vastai_image =\n", "container image"},
+		{"allow_insecure = perhaps\n", "ALLOW_INSECURE"},
+		{"default_disk_gb = 0\n", "none|1..1000000"},
+		{"orphan_action = adopt\n", "destroy|alert"},
+		{"orphan_grace_period = 31d\n", "0s..30d"},
 		{"server_port = 65536\n", "0..65535"},
 		{"server_host = localhost\n", "address in numbers"},
 		{"server_host = 1.2.3\n", "address in numbers"},
@@ -356,10 +373,13 @@ static void test_every_setting_has_an_effect(void **state)
 	static const struct {
 		const char *type, *value;
 	} samples[] = {
-		{"number", "3"},	  {"duration", "2m"},	{"USD", "0.75"},
-		{"yes/no", "no"},	  {"path", "/tmp/x/y"}, {"id", "abcd12"},
-		{"access", "owner:root"}, {"name", "staff"},	{"names", "a,b"},
-		{"address", "::1"},	  {"user", "12345"},
+		{"number", "3"},	  {"duration", "2m"},
+		{"USD", "0.75"},	  {"yes/no", "no"},
+		{"path", "/tmp/x/y"},	  {"id", "abcd12"},
+		{"access", "owner:root"}, {"name", "staff"},
+		{"names", "a,b"},	  {"address", "::1"},
+		{"user", "12345"},	  {"URL", "https://cloud.example:8443"},
+		{"key", "abc-123"},	  {"image", "a/b:c"},
 	};
 
 	(void)state;
@@ -369,6 +389,7 @@ static void test_every_setting_has_an_effect(void **state)
 				    : !strcmp(row->name, "LOG_LEVEL")	      ? "warn"
 				    : !strcmp(row->name, "LOG_FORMAT")	      ? "json"
 				    : !strcmp(row->name, "API_AUTH")	      ? "token"
+				    : !strcmp(row->name, "ORPHAN_ACTION")     ? "alert"
 									      : NULL;
 		char option[128], shown[128];
 		const char *const options[] = {option, NULL};
@@ -387,7 +408,7 @@ static void test_every_setting_has_an_effect(void **state)
 		expect(&s, (enum setting_key)i, value, "-o");
 		assert_int_equal(settings_policy(&s, &p, &why), 0);
 		settings_report(&s, false, &text);
-		snprintf(shown, sizeof(shown), "%s  (-o)\n", value);
+		snprintf(shown, sizeof(shown), "%s  (-o)\n", row->secret ? "set" : value);
 		assert_non_null(strstr(text.data, shown));
 		settings_free(&s);
 	}
@@ -396,6 +417,9 @@ static void test_every_setting_has_an_effect(void **state)
 static void test_policy(void **state)
 {
 	const char *const options[] = {"default_hours=4",
+				       "default_disk_gb=none",
+				       "orphan_action=alert",
+				       "orphan_grace_period=1h",
 				       "default_max_price=0.5",
 				       "default_retry_scope=any",
 				       "sessions_access=group:staff",
@@ -415,6 +439,8 @@ static void test_policy(void **state)
 	assert_true(p.default_hours == 4);
 	assert_true(p.default_max_price_u6 == 500000);
 	assert_true(p.default_retry_scope == 2);
+	assert_true(p.default_disk_gb == UNKNOWN);
+	assert_true(!p.orphan_destroy && p.orphan_grace_us == HOUR_US);
 	assert_int_equal(p.access, ACCESS_GROUP);
 	assert_string_equal(p.protected_consumers, "a,b");
 	assert_false(p.auto_commit);
@@ -427,6 +453,85 @@ static void test_policy(void **state)
 	assert_int_equal(settings_read(&s, NULL, nobody, &why), 0);
 	assert_true(settings_policy(&s, &p, &why) < 0);
 	assert_non_null(strstr(why.text, "API_UID"));
+	settings_free(&s);
+}
+
+/* A provider's key: where it may come from, where it must not show, and what it changes. */
+static void test_provider_key(void **state)
+{
+	struct fixture *f = *state;
+	const char *const both[] = {"providers_local_enabled=yes", NULL};
+	char path[128], conf[256];
+	struct settings s;
+	struct error why = {0};
+	BUF text = {0}, json = {0}, longest = {0};
+
+	setenv("VASTAI_API_KEY", "TOPSECRET", 1);
+	assert_int_equal(settings_read(&s, NULL, NULL, &why), 0);
+	expect(&s, SET_VASTAI_API_KEY, "TOPSECRET", "environment");
+	settings_lock(&s);
+	assert_true(settings_paid(&s));
+	assert_false(settings_local_on(&s)); /* auto: only while no other provider is configured */
+	settings_report(&s, false, &text);
+	settings_report(&s, true, &json);
+	assert_null(strstr(text.data, "TOPSECRET"));
+	assert_null(strstr(json.data, "TOPSECRET"));
+	assert_non_null(strstr(json.data, "\"VASTAI_API_KEY\":{\"value\":\"set\""));
+	settings_free(&s);
+	assert_int_equal(settings_read(&s, NULL, both, &why), 0);
+	assert_true(settings_local_on(&s));
+	settings_free(&s);
+	unsetenv("VASTAI_API_KEY");
+
+	snprintf(path, sizeof(path), "%s/value", f->dir);
+	write_file(path, "FILESECRET\n");
+	snprintf(conf, sizeof(conf), "vastai_api_key_file = %s\n", path);
+	write_file(f->conf, conf);
+	assert_int_equal(settings_read(&s, f->conf, NULL, &why), 0);
+	assert_string_equal(s.value[SET_VASTAI_API_KEY], "FILESECRET");
+	settings_free(&s);
+
+	/* 512 bytes are a key; one more is refused, and never quoted. */
+	buf_puts(&longest, "vastai_api_key = ");
+	for (int i = 0; i < 512; i++)
+		buf_putc(&longest, 'k');
+	write_file(f->conf, longest.data);
+	assert_int_equal(settings_read(&s, f->conf, NULL, &why), 0);
+	assert_int_equal(strlen(s.value[SET_VASTAI_API_KEY]), 512);
+	settings_free(&s);
+	buf_putc(&longest, 'k');
+	write_file(f->conf, longest.data);
+	assert_true(settings_read(&s, f->conf, NULL, &why) < 0);
+	assert_non_null(strstr(why.text, "(secret)"));
+	assert_null(strstr(why.text, "kk"));
+}
+
+static void test_what_goes_together(void **state)
+{
+	static const char *const plain = "vastai_base_url=http://cloud.example";
+	const char *const loopback[] = {"vastai_base_url=http://127.0.0.1:8443", NULL};
+	const char *const refused[] = {plain, NULL};
+	const char *const allowed[] = {plain, "allow_insecure=yes", NULL};
+	const char *const account[] = {"vastai_account_key=yes", NULL};
+	struct settings s;
+	struct policy p;
+	struct error why = {0};
+
+	(void)state;
+	assert_int_equal(settings_read(&s, NULL, loopback, &why), 0);
+	assert_int_equal(settings_policy(&s, &p, &why), 0);
+	settings_free(&s);
+	assert_int_equal(settings_read(&s, NULL, refused, &why), 0);
+	assert_int_equal(settings_policy(&s, &p, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "-o: VASTAI_BASE_URL"));
+	assert_non_null(strstr(why.text, "ALLOW_INSECURE"));
+	settings_free(&s);
+	assert_int_equal(settings_read(&s, NULL, allowed, &why), 0);
+	assert_int_equal(settings_policy(&s, &p, &why), 0);
+	settings_free(&s);
+	assert_int_equal(settings_read(&s, NULL, account, &why), 0);
+	assert_int_equal(settings_policy(&s, &p, &why), -EINVAL);
+	assert_non_null(strstr(why.text, "VASTAI_ACCOUNT_KEY"));
 	settings_free(&s);
 }
 
@@ -517,6 +622,15 @@ static void test_options(void **state)
 	options_free(&o);
 	assert_int_equal(PARSE(&o, "--check", "--json"), 0);
 	options_free(&o);
+	assert_int_equal(PARSE(&o, "--check", "--online", "/gpu"), 0);
+	assert_true(o.check && o.online);
+	options_free(&o);
+	assert_int_equal(PARSE(&o, "--orphans", "--json", "-o", "log_level=warn"), 0);
+	assert_true(o.orphans && !o.destroy && !o.yes);
+	options_free(&o);
+	assert_int_equal(PARSE(&o, "--orphans", "--destroy", "--yes"), 0);
+	assert_true(o.orphans && o.destroy && o.yes);
+	options_free(&o);
 	assert_int_equal(PARSE(&o, "--print=README"), 0);
 	assert_string_equal(o.print, "README");
 	options_free(&o);
@@ -526,6 +640,14 @@ static void test_options_refused(void **state)
 {
 	static const char *const rows[][4] = {
 		{NULL},
+		{"--online", "/gpu", NULL},
+		{"--destroy", "/gpu", NULL},
+		{"--yes", "/gpu", NULL},
+		{"--orphans", "--yes", NULL},
+		{"--orphans", "--check", NULL},
+		{"--orphans", "--online", NULL},
+		{"--orphans", "/gpu", NULL},
+		{"--check", "--destroy", NULL},
 		{"--json", "/gpu", NULL},
 		{"/a", "/b", "/c", NULL},
 		{"/gpu", "-x", NULL},
@@ -575,6 +697,8 @@ int main(void)
 		T(test_environment),
 		T(test_every_setting_has_an_effect),
 		T(test_policy),
+		T(test_provider_key),
+		T(test_what_goes_together),
 		T(test_printed),
 		T(test_options),
 		T(test_options_refused),

@@ -53,6 +53,15 @@ static int parse(const char *text, struct spec *s, enum spec_end *end, struct er
 	return parse_n(text, strlen(text), s, end, why);
 }
 
+static void parse_ok(const char *text, struct spec *s)
+{
+	enum spec_end end;
+	struct error why;
+
+	if (parse(text, s, &end, &why) || end != SPEC_FINISHED)
+		wrong("%s: end %d: %s\n", text, (int)end, why.text);
+}
+
 static void assert_prints(const char *text, enum spec_end wanted_end, const char *printed)
 {
 	SPEC s;
@@ -117,7 +126,7 @@ static void test_absent(void **state)
 	assert_true(s.hours == UNKNOWN && s.workload == UNKNOWN && s.retries == UNKNOWN);
 	assert_true(s.retry_scope == UNKNOWN && s.wait_us == UNKNOWN && s.protect == UNKNOWN);
 	assert_true(s.ssh_timeout_us == UNKNOWN && !s.ssh_public_key && !s.env && !s.commit);
-	assert_true(s.query.set == 0 && !s.offer[0] && !s.consumer[0] && !s.label[0]);
+	assert_true(s.query.set == 0 && !s.offer[0] && !s.consumer && !s.label[0]);
 }
 
 static void test_canonical(void **state)
@@ -229,7 +238,7 @@ static void test_refused_words(void **state)
 		{"ssh_timeout_minutes=61\n", -ERANGE, 1, 1, "1 to 60"},
 		{"protect=2\n", -EINVAL, 1, 1, ""},
 		{"idle_minutes=5\n", -EINVAL, 1, 1, "does not support this key yet"},
-		{"bid=0.1\n", -EINVAL, 1, 1, "does not support this key yet"},
+		{"vcpus=8\n", -EINVAL, 1, 1, "does not support this key yet"},
 		{"on_stop=x\n", -EINVAL, 1, 1, "does not support this key yet"},
 		{"reservation_hours=2\n", -EINVAL, 1, 1, "write hours="},
 		{"commit=1\n", -EINVAL, 1, 1, "without a value"},
@@ -241,6 +250,12 @@ static void test_refused_words(void **state)
 		{"label='a\nb'\n", -EINVAL, 1, 7, "goes on in the next line"},
 		{"label=\"a\\nb\"\n", -EINVAL, 1, 9, "backslash"},
 		{"label='a\tb'\n", -EINVAL, 1, 1, "control"},
+		{"label=\"a\\x01\"\n", -EINVAL, 1, 1, "control"},
+		{"consumer=\"a\\x00\"\n", -EINVAL, 1, 12, "not 00"},
+		{"consumer=\"\\xg1\"\n", -EINVAL, 1, 11, "backslash"},
+		{"consumer=\"\\x1\"\n", -EINVAL, 1, 11, "backslash"},
+		{"consumer=\"\\xff\"\n", -EINVAL, 1, 1, "not valid UTF-8"},
+		{"consumer=''\n", -EINVAL, 1, 1, "must not be empty"},
 		{"offer=x\r\n", -EINVAL, 1, 8, "carriage return"},
 		{"label=\x1b[31m\n", -EINVAL, 1, 7, "control character"},
 		{"label=\xc2\x85\n", -EINVAL, 1, 7, "control character"},
@@ -282,6 +297,148 @@ static void test_json(void **state)
 		      "override_hard_max=1\nhours=13\nwait=5\nenv.A=''\nenv.B='{\"x\":[1,2]}'\n"
 		      "env.C='\xc3\xa4,}'\n");
 	assert_prints("{\"\\u0068ours\":2}", SPEC_FINISHED, "hours=2\n"); /* a key may be escaped */
+}
+
+/* A consumer is any text but NUL; what is printed is one line all the same. */
+static void test_consumer(void **state)
+{
+	struct error why;
+	enum spec_end end;
+	BUF text = {0};
+	SPEC s, again;
+
+	(void)state;
+	assert_prints("{\"consumer_id\":\"a\\nb\\u0007\\u0085\\\"'\\\\\"}", SPEC_FINISHED,
+		      "consumer=\"a\\x0ab\\x07\\xc2\\x85\\\"'\\\\\"\n");
+	assert_prints("consumer=\"a\\x0Ab\"\n", SPEC_FINISHED, "consumer=\"a\\x0ab\"\n");
+	assert_prints("consumer=\"\\xc3\\xa4\"\n", SPEC_FINISHED, "consumer='\xc3\xa4'\n");
+	assert_prints("consumer=\"a\\x0", SPEC_UNFINISHED, "");
+	/* As long as a spec may be: kept whole; with escapes longer than that: refused. */
+	buf_puts(&text, "{\"consumer\":\"");
+	for (size_t i = 0; i < 60000; i++)
+		buf_putc(&text, 'c');
+	buf_puts(&text, "\"}");
+	assert_int_equal(spec_parse(text.data, text.len, &s, &end, &why), 0);
+	assert_int_equal(strlen(s.consumer), 60000);
+	buf_reset(&text);
+	buf_puts(&text, "{\"consumer\":\"");
+	for (size_t i = 0; i < 30000; i++)
+		buf_puts(&text, "\\n");
+	buf_puts(&text, "\"}");
+	assert_int_equal(spec_parse(text.data, text.len, &again, &end, &why), -EFBIG);
+	assert_null(again.consumer);
+}
+
+/* What machine it is to be: both grammars, REST's names, what is printed. */
+static void test_machine(void **state)
+{
+	SPEC s;
+
+	(void)state;
+	parse_ok("gpu=A100 interruptible=1 max_price=1 bid=0.15 disk_gb=100 "
+		 "image=a/b:c-1.0@sha256:00 "
+		 "template=4e17_-788 on_start='a \"b\"; c' ports=8000,22,1 launch_mode=ssh\n",
+		 &s);
+	assert_true(spec_interruptible(&s));
+	assert_int_equal(s.bid_u6, 150000);
+	assert_int_equal(s.disk_gb, 100);
+	assert_string_equal(s.image, "a/b:c-1.0@sha256:00");
+	assert_string_equal(s.template_id, "4e17_-788");
+	assert_string_equal(s.on_start, "a \"b\"; c");
+	assert_int_equal(s.port_count, 3);
+	assert_true(s.ports[0] == 8000 && s.ports[1] == 22 && s.ports[2] == 1);
+	assert_int_equal(s.launch_mode, 0);
+	assert_prints("{\"docker_image\":\"x:1\",\"template_hash_id\":\"t\",\"on_start_cmd\":"
+		      "\"a\\nb\\tc\",\"exposed_ports\":[80, 443],\"disk_gb\":7,\"bid\":0.25,"
+		      "\"launch_mode\":\"ssh\",\"interruptible\":true}",
+		      SPEC_FINISHED,
+		      "interruptible=1\nbid=0.25\ndisk_gb=7\nimage=x:1\ntemplate=t\n"
+		      "on_start=\"a\\x0ab\\x09c\"\nports=80,443\nlaunch_mode=ssh\n");
+	assert_prints("{\"ports\":\"80,443\"}", SPEC_FINISHED, "ports=80,443\n");
+	/* A shell writes line by line: what is missing is no contradiction yet. */
+	assert_prints("interruptible=1\n", SPEC_FINISHED, "interruptible=1\n");
+	assert_prints("bid=0.10\n", SPEC_FINISHED, "bid=0.10\n");
+	assert_prints("offer=x interruptible=1 bid=0.1 max_price=0.1\n", SPEC_FINISHED,
+		      "offer=x\nmax_price=0.10\ninterruptible=1\nbid=0.10\n");
+}
+
+/* Every bound from both sides. */
+static void test_machine_bounds(void **state)
+{
+	struct error why;
+	enum spec_end end;
+	BUF text = {0};
+	SPEC s, more;
+
+	(void)state;
+	assert_prints("disk_gb=1000000 bid=0.001\n", SPEC_FINISHED, "bid=0.001\ndisk_gb=1000000\n");
+	assert_prints("bid=128\n", SPEC_FINISHED, "bid=128.00\n");
+	buf_puts(&text, "ports=1");
+	for (int i = 2; i <= 64; i++)
+		buf_printf(&text, ",%d", i);
+	buf_puts(&text, " on_start='");
+	for (int i = 0; i < 4096; i++)
+		buf_putc(&text, 'x');
+	buf_puts(&text, "' image=");
+	for (int i = 0; i < 255; i++)
+		buf_putc(&text, 'i');
+	buf_puts(&text, " template=");
+	for (int i = 0; i < 64; i++)
+		buf_putc(&text, 't');
+	buf_putc(&text, '\n');
+	parse_ok(text.data, &s);
+	assert_int_equal(s.port_count, 64);
+	assert_int_equal(strlen(s.on_start), 4096);
+	assert_int_equal(strlen(s.image), 255);
+	assert_int_equal(strlen(s.template_id), 64);
+	buf_reset(&text);
+	buf_puts(&text, "on_start=SECRET");
+	for (int i = 0; i < 4096; i++)
+		buf_putc(&text, 'x');
+	buf_putc(&text, '\n');
+	assert_int_equal(spec_parse(text.data, text.len, &more, &end, &why), -EINVAL);
+	assert_null(strstr(why.text, "SECRET")); /* it may hold a token */
+}
+
+static void test_machine_refused(void **state)
+{
+	static const struct refusal rows[] = {
+		{"disk_gb=0\n", -ERANGE, 1, 1, "disk_gb=0"},
+		{"disk_gb=1000001\n", -ERANGE, 1, 1, "1000000"},
+		{"disk_gb=big\n", -EINVAL, 1, 1, "disk_gb=big"},
+		{"bid=0\n", -ERANGE, 1, 1, "0.001 to 128"},
+		{"bid=128.1\n", -ERANGE, 1, 1, "0.001 to 128"},
+		{"bid=-1\n", -EINVAL, 1, 1, "bid=-1"},
+		{"interruptible=0 bid=0.1\n", -EINVAL, 1, 17, "interruptible=1"},
+		{"max_price=0.1 bid=0.11\n", -EINVAL, 1, 15, "more than max_price=0.1"},
+		{"image=''\n", -EINVAL, 1, 1, "empty"},
+		{"image=/x\n", -EINVAL, 1, 1, "container image"},
+		{"image='a b'\n", -EINVAL, 1, 1, "container image"},
+		{"template=a/b\n", -EINVAL, 1, 1, "id of a template"},
+		{"ports=0\n", -ERANGE, 1, 1, "1 to 65535"},
+		{"ports=65536\n", -ERANGE, 1, 1, "1 to 65535"},
+		{"ports=80,\n", -EINVAL, 1, 1, "commas"},
+		{"ports=80,,81\n", -EINVAL, 1, 1, "commas"},
+		{"ports=80,81,80\n", -EINVAL, 1, 1, "80 is there twice"},
+		{"launch_mode=entrypoint\n", -EINVAL, 1, 1, "not supported"},
+		{"launch_mode=shell\n", -EINVAL, 1, 1, "must be ssh"},
+		{"offer=x gpu=A100\n", -EINVAL, 1, 9, "offer= already"},
+		{"{\"ports\":80}", -EINVAL, 1, 2, "JSON array"},
+		{"{\"ports\":[]}", -EINVAL, 1, 2, "empty"},
+		{"{\"ports\":[\"80\"]}", -EINVAL, 1, 2, "JSON array"},
+		{"{\"ports\":[80.5]}", -EINVAL, 1, 2, "JSON array"},
+		{"{\"image\":[80]}", -EINVAL, 1, 2, "JSON string"},
+		{"{\"hours\":[2]}", -EINVAL, 1, 2, "JSON number"},
+		{"{\"bid\":\"0.1\"}", -EINVAL, 1, 2, "JSON number"},
+		{"{\"image\":\"a\",\"docker_image\":\"b\"}", -EINVAL, 1, 14, "twice"},
+		{"docker_image=x\n", -EINVAL, 1, 1, "write image="},
+		{"storage_policy=preserve\n", -EINVAL, 1, 1, "not support"},
+		{"idle_minutes=5\n", -EINVAL, 1, 1, "not support"},
+		{"ram_gb=5\n", -EINVAL, 1, 1, "not support"},
+	};
+
+	(void)state;
+	assert_refused(rows, ARRAY_LEN(rows));
 }
 
 static void test_json_commit(void **state)
@@ -327,7 +484,7 @@ static void test_refused_json(void **state)
 		{"{\"env\":{\"A\":{\"B\":\"1\"}}}", -EINVAL, 1, 9, "must be a JSON string"},
 		{"{\"offer\":\"x\",\"offer_id\":\"x\"}", -EINVAL, 1, 14, "twice"},
 		{"{\"offer\":\"x\",\"gpu\":\"A100\"}", -EINVAL, 1, 14, "already says"},
-		{"{\"disk_gb\":7}", -EINVAL, 1, 2, "not support"},
+		{"{\"vcpus\":7}", -EINVAL, 1, 2, "not support"},
 		{"{\"idle_threshold_minutes\":7}", -EINVAL, 1, 2, "not support"},
 		{"{\"hours\":NaN}", -EINVAL, 1, 12, "not valid JSON"},
 		{"{\"a\\u0000b\":1}", -EINVAL, 1, 11, "JSON"},
@@ -469,6 +626,20 @@ static void random_query(uint64_t *rng, struct query *q)
 	}
 }
 
+/* Any text, line breaks and control characters too; NULL now and then. */
+static char *random_any_text(uint64_t *rng)
+{
+	static const char *const pieces[] = {"\n",	     "\t", "\r", "\x01", "\x7f",
+					     "\"",	     "'",  "\\", "#",	 "\xc2\x85",
+					     "\xe2\x80\xa8", "é",  " ",	 "a"};
+	BUF b = {0};
+	size_t n = rng_next(rng) % 100;
+
+	for (size_t i = 0; i < n; i++)
+		buf_puts(&b, pieces[rng_next(rng) % ARRAY_LEN(pieces)]);
+	return n ? buf_take(&b) : NULL;
+}
+
 static void random_spec(uint64_t *rng, struct spec *s)
 {
 	spec_init(s);
@@ -480,7 +651,7 @@ static void random_spec(uint64_t *rng, struct spec *s)
 	s->hours = 1 + (int64_t)(rng_next(rng) % (s->override_hard_max ? 8760 : 12));
 	if (rng_next(rng) % 4 == 0)
 		s->hours = UNKNOWN;
-	random_text(rng, s->consumer, sizeof(s->consumer));
+	s->consumer = random_any_text(rng);
 	random_text(rng, s->label, sizeof(s->label));
 	s->workload = (int64_t)(rng_next(rng) % (W_COUNT + 1)) - 1;
 	s->retries = (int64_t)(rng_next(rng) % 7) - 1;
@@ -492,6 +663,21 @@ static void random_spec(uint64_t *rng, struct spec *s)
 	s->protect = (int64_t)(rng_next(rng) % 3) - 1;
 	if (rng_next(rng) % 2)
 		s->ssh_public_key = strdup(ED25519);
+	if (rng_next(rng) % 2 &&
+	    (s->offer[0] || !(s->query.set & UINT32_C(1) << Q_INTERRUPTIBLE)) &&
+	    !(s->query.set & UINT32_C(1) << Q_MAX_PRICE))
+		s->bid_u6 = 1000 + (int64_t)(rng_next(rng) % 127999000);
+	if (rng_next(rng) % 2)
+		s->disk_gb = 1 + (int64_t)(rng_next(rng) % 1000000);
+	if (rng_next(rng) % 2)
+		COPY(s->image, "r.io/a_b/c:1.0-x@sha256:00");
+	if (rng_next(rng) % 2)
+		COPY(s->template_id, "Aa0_-");
+	s->on_start = random_any_text(rng);
+	s->port_count = rng_next(rng) % (SPEC_PORTS_MAX + 1);
+	for (size_t i = 0; i < s->port_count; i++)
+		s->ports[i] = 65535 - 1000 * (int64_t)i;
+	s->launch_mode = (int64_t)(rng_next(rng) % 2) - 1;
 	s->env_count = rng_next(rng) % 4;
 	if (s->env_count) /* spec_free wipes room for all */
 		s->env = calloc(SPEC_ENV_MAX, sizeof(*s->env));
@@ -512,7 +698,7 @@ static void assert_spec_equal(const struct spec *a, const struct spec *b)
 	}
 	assert_int_equal(a->hours, b->hours);
 	assert_int_equal(a->override_hard_max, b->override_hard_max);
-	assert_string_equal(a->consumer, b->consumer);
+	assert_string_equal(a->consumer ? a->consumer : "", b->consumer ? b->consumer : "");
 	assert_string_equal(a->label, b->label);
 	assert_int_equal(a->workload, b->workload);
 	assert_int_equal(a->retries, b->retries);
@@ -523,6 +709,14 @@ static void assert_spec_equal(const struct spec *a, const struct spec *b)
 	assert_int_equal(!a->ssh_public_key, !b->ssh_public_key);
 	if (a->ssh_public_key)
 		assert_string_equal(a->ssh_public_key, b->ssh_public_key);
+	assert_int_equal(a->bid_u6, b->bid_u6);
+	assert_int_equal(a->disk_gb, b->disk_gb);
+	assert_string_equal(a->image, b->image);
+	assert_string_equal(a->template_id, b->template_id);
+	assert_string_equal(a->on_start ? a->on_start : "", b->on_start ? b->on_start : "");
+	assert_int_equal(a->port_count, b->port_count);
+	assert_memory_equal(a->ports, b->ports, sizeof(a->ports[0]) * a->port_count);
+	assert_int_equal(a->launch_mode, b->launch_mode);
 	assert_int_equal(a->env_count, b->env_count);
 	for (size_t i = 0; i < a->env_count; i++) {
 		assert_string_equal(a->env[i].name, b->env[i].name);
@@ -660,14 +854,25 @@ static void test_table(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_words),	      cmocka_unit_test(test_absent),
-		cmocka_unit_test(test_canonical),     cmocka_unit_test(test_unfinished),
-		cmocka_unit_test(test_refused_words), cmocka_unit_test(test_json),
-		cmocka_unit_test(test_json_commit),   cmocka_unit_test(test_refused_json),
-		cmocka_unit_test(test_junk),	      cmocka_unit_test(test_env_limits),
-		cmocka_unit_test(test_env_secret),    cmocka_unit_test(test_round_trip),
-		cmocka_unit_test(test_json_prefixes), cmocka_unit_test(test_random),
+		cmocka_unit_test(test_words),
+		cmocka_unit_test(test_absent),
+		cmocka_unit_test(test_canonical),
+		cmocka_unit_test(test_unfinished),
+		cmocka_unit_test(test_refused_words),
+		cmocka_unit_test(test_json),
+		cmocka_unit_test(test_json_commit),
+		cmocka_unit_test(test_refused_json),
+		cmocka_unit_test(test_junk),
+		cmocka_unit_test(test_env_limits),
+		cmocka_unit_test(test_env_secret),
+		cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_json_prefixes),
+		cmocka_unit_test(test_random),
 		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_consumer),
+		cmocka_unit_test(test_machine),
+		cmocka_unit_test(test_machine_bounds),
+		cmocka_unit_test(test_machine_refused),
 	};
 
 	return cmocka_run_group_tests_name("spec", tests, NULL, NULL);

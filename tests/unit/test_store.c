@@ -216,6 +216,25 @@ static struct journal_op session_op(const char *id, const char *key)
 
 /* ---- rows that were loaded ---- */
 
+/* A session of version 1 is one that was bought on demand, at its price, with the default disk. */
+static int load_old_row(void *arg, const struct journal_op *row)
+{
+	struct session *s = arg;
+
+	if (row->table != J_SESSION)
+		return 0;
+	session_init(s);
+	for (size_t i = 0; i < session_field_count; i++) {
+		const struct session_field *field = &session_fields[i];
+
+		if (field->kind == F_INT)
+			*(int64_t *)(void *)((char *)s + field->offset) = row->v[i].i;
+		else if (field->kind == F_LONG)
+			assert_int_equal(row->v[i].type, JV_NULL);
+	}
+	return 0;
+}
+
 struct loaded {
 	struct buf text; /* "table:key;" of each row */
 	int stop_at;	 /* answer -ESTALE at this row, counted from 1; 0 = never */
@@ -475,6 +494,38 @@ static void other_versions(void **state)
 	refused(f, EINVAL, "another program");
 	assert_int_equal(sql(f->db, "PRAGMA user_version = 1; PRAGMA application_id = 5"), 0);
 	refused(f, EINVAL, "another program");
+}
+
+static void version_1_is_taken_over(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_op op = session_op("one", NULL);
+	struct store *st = started(f);
+	struct session s;
+
+	ask(f, st, &op, 0);
+	await(f, 1);
+	store_close(st, SECOND_US);
+	assert_int_equal(sql(f->db,
+			     "ALTER TABLE session DROP COLUMN rate_u6;"
+			     "ALTER TABLE session DROP COLUMN rate_us;"
+			     "ALTER TABLE session DROP COLUMN settled_u6;"
+			     "ALTER TABLE session DROP COLUMN disk_gb;"
+			     "ALTER TABLE session DROP COLUMN bid_u6;"
+			     "ALTER TABLE session DROP COLUMN attached;"
+			     "ALTER TABLE session DROP COLUMN ports; PRAGMA user_version = 1"),
+			 0);
+	st = opened(f);
+	session_init(&s);
+	assert_int_equal(store_load(st, load_old_row, &s, &f->why), 0);
+	assert_int_equal(s.serial, 2); /* session_op numbers the columns */
+	assert_int_equal(s.rate_u6, UNKNOWN);
+	assert_int_equal(s.rate_us, 0);
+	assert_int_equal(s.settled_u6, 0);
+	assert_int_equal(s.disk_gb, UNKNOWN);
+	assert_int_equal(s.bid_u6, UNKNOWN);
+	assert_int_equal(s.attached, 0);
+	store_close(st, 0);
 }
 
 static void strangers_files(void **state)
@@ -980,7 +1031,7 @@ static void probing(void **state)
 	ask(f, s, &op, 0);
 	await(f, 1);
 	assert_probe(f, 0, "database sessions: 1\n"); /* read through the write-ahead log */
-	assert_probe(f, 0, "exists, version 1 (this program writes 1), writable");
+	assert_probe(f, 0, "exists, version 2 (this program writes 2), writable");
 	snprintf(words, sizeof(words), "database lock: held by process %ld\n", (long)getpid());
 	assert_probe(f, 0, words);
 	store_close(s, SECOND_US);
@@ -988,12 +1039,123 @@ static void probing(void **state)
 	assert_probe(f, 0, "database lock: free\n");
 	beside(f, "-wal", path);
 	assert_int_equal(mode_of(path), -1);
-	assert_int_equal(sql(f->db, "PRAGMA user_version = 2"), 0);
-	assert_probe(f, -EINVAL, "has version 2");
+	assert_int_equal(sql(f->db, "PRAGMA user_version = 3"), 0);
+	assert_probe(f, -EINVAL, "has version 3");
 	say(f, "log/x/gpufs.db", f->db);
 	assert_probe(f, -EIO, "Not a directory");
 	COPY(f->db, f->dir);
 	assert_probe(f, -EINVAL, "not a regular file");
+}
+
+/* ---- books ---- */
+
+static struct journal_op life_op(const char *id, int64_t attempt, enum instance_state i)
+{
+	struct journal_op op;
+	struct session s;
+
+	session_init(&s);
+	COPY(s.id, id);
+	COPY(s.name, "train");
+	COPY(s.instance_id, "77");
+	s.attempt = attempt;
+	s.instance_state = i;
+	s.state = S_RUNNING;
+	secret_set(&s.private_key, "hush", 4);
+	assert_int_equal(session_pack(&s, &op), 0);
+	session_free(&s);
+	return op;
+}
+
+static void assert_books(const struct store_books *b)
+{
+	const struct store_row *row = store_books_find(b, "bbb");
+
+	assert_true(b->exists);
+	assert_int_equal(b->count, 3);
+	assert_non_null(row);
+	assert_string_equal(row->name, "train");
+	assert_string_equal(row->instance_id, "77");
+	assert_int_equal(row->attempt, 2);
+	assert_int_equal(row->state, S_RUNNING);
+	assert_int_equal(row->instance_state, I_UNSURE);
+	assert_null(store_books_find(b, "bb"));
+	assert_null(store_books_find(b, "ddd"));
+}
+
+static void books_are_read_beside_a_daemon(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_op ops[] = {life_op("ccc", 1, I_GONE), life_op("bbb", 2, I_UNSURE),
+				   life_op("aaa", 1, I_EXISTS)};
+	struct store_books b;
+	struct store *s;
+	char path[256];
+	int lock = -2;
+
+	/* Nothing is made by looking, and where nothing is nothing needs a lock. */
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), 0);
+	assert_true(!b.exists && !b.count && !b.holder && !store_books_find(&b, "aaa"));
+	assert_int_equal(store_lock(f->db, &lock, &f->why), 0);
+	assert_int_equal(lock, -1);
+	store_unlock(lock);
+	say(f, "a", path);
+	assert_int_equal(mode_of(path), -1);
+
+	s = started(f);
+	for (int i = 0; i < 3; i++)
+		ask(f, s, &ops[i], i);
+	await(f, 3);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), 0);
+	assert_books(&b);
+	assert_int_equal(b.holder, getpid());
+	store_books_free(&b);
+	assert_int_equal(store_lock(f->db, &lock, &f->why), -EBUSY);
+	assert_int_equal(lock, -1);
+	store_close(s, SECOND_US);
+
+	assert_int_equal(store_lock(f->db, &lock, &f->why), 0);
+	assert_true(lock >= 0);
+	assert_int_equal(store_books_read(f->db, true, &b, &f->why), 0);
+	assert_books(&b);
+	assert_int_equal(b.holder, 0);
+	store_books_free(&b);
+	refused(f, EBUSY, "is a gpufs that uses the database");
+	store_unlock(lock);
+	beside(f, "-wal", path);
+	assert_int_equal(mode_of(path), -1); /* no file was made beside it */
+	store_close(opened(f), 0);
+}
+
+static void books_of_other_shapes(void **state)
+{
+	struct fixture *f = *state;
+	struct journal_op op = life_op("bbb", 2, I_UNSURE);
+	struct store *s = started(f);
+	struct store_books b;
+
+	ask(f, s, &op, 0);
+	await(f, 1);
+	store_close(s, SECOND_US);
+	/* An older version is read as it is. */
+	assert_int_equal(sql(f->db, "ALTER TABLE session DROP COLUMN ports;"
+				    "PRAGMA user_version = 1"),
+			 0);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), 0);
+	assert_int_equal(b.count, 1);
+	store_books_free(&b);
+	assert_int_equal(sql(f->db, "UPDATE session SET instance_state = 99"), 0);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), -EINVAL);
+	assert_non_null(strstr(f->why.text, "damaged"));
+	assert_int_equal(sql(f->db, "UPDATE session SET instance_state = 1,"
+				    " instance_id = hex(randomblob(100))"),
+			 0);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), -EINVAL);
+	assert_int_equal(sql(f->db, "PRAGMA user_version = 99"), 0);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), -EINVAL);
+	assert_non_null(strstr(f->why.text, "has version 99"));
+	COPY(f->db, f->dir);
+	assert_int_equal(store_books_read(f->db, false, &b, &f->why), -EINVAL);
 }
 
 /* ---- timers ---- */
@@ -1125,6 +1287,7 @@ int main(void)
 		TEST(a_strangers_lock),
 		TEST(a_second_daemon),
 		TEST(other_versions),
+		TEST(version_1_is_taken_over),
 		TEST(strangers_files),
 		TEST(damaged_pages),
 		TEST(other_shapes),
@@ -1140,6 +1303,8 @@ int main(void)
 		TEST(really_full_disk),
 		TEST(really_read_only),
 		TEST(probing),
+		TEST(books_are_read_beside_a_daemon),
+		TEST(books_of_other_shapes),
 		TEST(timers),
 		TEST(clocks_and_chance),
 		TEST(log_lines),

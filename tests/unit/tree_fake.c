@@ -165,6 +165,12 @@ void engine_session_log(const struct engine *e, const struct session *s, bool js
 	buf_printf(out, json ? "{\"name\":\"%s\"}\n" : "log of %s\n", s->name);
 }
 
+void engine_provider_log(const struct engine *e, const struct session *s, struct buf *out)
+{
+	(void)s;
+	buf_puts(out, e->provider_log ? e->provider_log : "");
+}
+
 void engine_plan(struct engine *e, const struct session *s, const struct caller *who,
 		 struct buf *out)
 {
@@ -192,6 +198,12 @@ const struct inventory *engine_inventory(const struct engine *e)
 void engine_looked_at_market(struct engine *e)
 {
 	e->looked++;
+}
+
+void engine_asked_for(struct engine *e, const struct query *q)
+{
+	e->looked++;
+	e->asked = *q;
 }
 
 size_t engine_provider_count(const struct engine *e)

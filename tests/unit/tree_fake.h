@@ -18,9 +18,10 @@ struct engine {
 	size_t provider_count;
 	struct status_view status;
 	struct error refusal; /* code ERR_NONE: none */
-	const char *session_error, *alarms;
+	const char *session_error, *alarms, *provider_log;
 	bool proven;
-	int looked;	 /* engine_looked_at_market */
+	int looked; /* engine_looked_at_market, engine_asked_for */
+	struct query asked;
 	char order[128]; /* the last order: "ctl done" */
 };
 
