@@ -266,6 +266,7 @@ static void read_account(struct vast_reply *r)
 		return;
 	}
 	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_id(o, "id", r->out->r.account, sizeof r->out->r.account);
 	if (known)
 		r->out->r.balance_u6 = left < 0
 					       ? 0

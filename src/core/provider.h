@@ -163,6 +163,7 @@ struct result {
 	size_t dropped;		/* rows that were malformed or broke a filter */
 	int64_t last_price_u6;	/* OFFERS: highest price among the rows that came; 0: none */
 	int64_t balance_u6;	/* ACCOUNT: USD left, or UNKNOWN */
+	char account[48];	/* ACCOUNT: whose key it is, the provider's own id; "" unknown */
 	int64_t retry_after_us; /* the provider's own word with a refusal, or UNKNOWN */
 	int64_t took_us;	/* the exchange itself, without waiting its turn; 0: not measured */
 };

@@ -27,6 +27,8 @@ static void account_done(void *arg, const struct result *res)
 	src->next_account_us = engine_now(e) + ACCOUNT_AGAIN_US;
 	if (res->verdict == SURE_YES) {
 		src->next_account_us = engine_now(e) + ACCOUNT_US;
+		COPY(src->account, res->account);
+		src->account_us = src->account_begun_us;
 		if (src->balance_u6 != res->balance_u6) {
 			src->balance_u6 = res->balance_u6;
 			src->changed_us = engine_now(e);
@@ -38,7 +40,7 @@ static void account_done(void *arg, const struct result *res)
 
 int64_t account_next_us(const struct source *src)
 {
-	return src->cloud && !src->account_busy ? src->next_account_us : INT64_MAX;
+	return src->p->dialect && !src->account_busy ? src->next_account_us : INT64_MAX;
 }
 
 void account_drive(struct source *src, int64_t now_us)
@@ -48,6 +50,7 @@ void account_drive(struct source *src, int64_t now_us)
 	if (now_us < account_next_us(src))
 		return;
 	src->account_busy = true;
+	src->account_begun_us = now_us;
 	src->account_asked_us = count_call(src, CALL_ACCOUNT);
 	source_act(src, &call, account_done, src);
 }

@@ -541,7 +541,8 @@ static void destroy_done(void *arg, const struct result *res)
 			l->s.delete_us = now;
 		else if (!l->s.delete_us)
 			l->s.delete_us = l->o.absent_since_us ? l->o.absent_since_us : now;
-		event(l->e, l, NULL, "deleted", "%s was accepted: %s", l->s.instance_id, res->text);
+		event(l->e, l, NULL, "deleted", "%s was accepted%s%s", l->s.instance_id,
+		      res->text[0] ? ": " : "", res->text);
 	} else {
 		not_gone_yet(l, res->text);
 		count_destroy_failed(l);

@@ -63,6 +63,17 @@ int64_t attempt_pause_us(struct life *l)
 	return backoff_us(SECOND_US, DESTROY_MAX_US, n > 0 ? (unsigned)n - 1 : 0, chance(l->e));
 }
 
+void attempt_bill(struct life *l)
+{
+	struct session *s = &l->s;
+	int64_t now = engine_now(l->e);
+
+	s->billed_prior_us = session_billed_us(s, now);
+	s->cost_prior_u6 = session_cost_u6(s, now);
+	if (s->instance_state == I_GONE)
+		COPY(l->billed_ids[l->billed_count++ % ARRAY_LEN(l->billed_ids)], s->instance_id);
+}
+
 void attempt_forget(struct session *s)
 {
 	s->instance_state = I_NONE;
@@ -164,8 +175,7 @@ static void do_next_attempt(struct life *l)
 	int64_t now = engine_now(l->e);
 	BUF failed = {0};
 
-	s->billed_prior_us = session_billed_us(s, now);
-	s->cost_prior_u6 = session_cost_u6(s, now);
+	attempt_bill(l);
 	if (s->retries_left <= 0) {
 		int64_t gone = s->gone_us;
 
@@ -508,6 +518,7 @@ void drive_now(struct life *l)
 	l->driving = true;
 	l->refs++;
 	l->next_us = INT64_MAX;
+	clock_follow(l, now);
 	if (l->dirty && !l->ordering && now >= l->next_put_us)
 		life_put(l);
 	for (int i = 0; i < STEPS_MAX && !l->dead; i++) {
@@ -551,6 +562,7 @@ void engine_drive(struct engine *e)
 	if (tick)
 		e->next_tick_us = now + e->p->tick_us;
 	next = e->next_tick_us;
+	clock_follow_sources(e, now);
 	market_drive(e, now);
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];

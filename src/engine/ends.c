@@ -322,8 +322,7 @@ static int verb_retry(struct life *l, const struct caller *who, struct error *wh
 	struct session *s = &l->s;
 
 	if (s->state == S_FAILED && !session_in_history(s)) {
-		s->billed_prior_us = session_billed_us(s, engine_now(l->e));
-		s->cost_prior_u6 = session_cost_u6(s, engine_now(l->e));
+		attempt_bill(l);
 		attempt_forget(s);
 		s->late_look_us = 0;
 		s->bought_us = s->expires_us = s->stopped_us = s->end_us = 0;

@@ -62,7 +62,9 @@ struct life {
 	bool ordering;		 /* a purchase or extension waits for its record */
 	bool erasing; /* its row is being erased: nothing may write it again behind that */
 	bool driving, dead;
-	unsigned refs;				   /* answers that still have to come */
+	unsigned refs;		/* answers that still have to come */
+	char billed_ids[4][96]; /* machines of earlier attempts, proven gone and in the sums */
+	unsigned billed_count;
 	unsigned destroys, login_refusals, logins; /* of this attempt */
 	unsigned polls, attach_failures; /* lists that served it in transition; likewise */
 	int64_t keys;			 /* that the spec wants on a machine; 0: not counted yet */
@@ -98,7 +100,8 @@ struct source {
 	bool key_dead;	   /* refused, and not accepted since */
 	bool throttled;	   /* searches are, until next_refresh_us */
 	bool account_busy, templates_busy;
-	int64_t next_account_us, account_asked_us;
+	int64_t next_account_us, account_begun_us;
+	int64_t account_asked_us; /* monotonic */
 	struct template_info *templates;
 	size_t template_count;
 	int64_t templates_us, templates_tried_us, templates_asked_us;
@@ -107,6 +110,10 @@ struct source {
 	int64_t offers_asked_us, list_asked_us; /* monotonic */
 	int64_t calls, errors, foreign;
 	int64_t balance_u6;   /* USD left in the account, or UNKNOWN */
+	char account[48];     /* whose it is, as last said; "" not known */
+	char home[48];	      /* the account whose lists showed machines of ours */
+	int64_t account_us;   /* when the last answer about it was asked for */
+	int64_t brake_us;     /* since when the brake is on */
 	struct stray *strays; /* rebuilt from lists */
 	size_t stray_count;
 	int64_t whole_list_us; /* begin of the last complete list; 0: none yet */
@@ -219,8 +226,14 @@ void life_end(struct life *l, enum end_cause cause, const char *text, const stru
 void engine_drive(struct engine *e); /* everything that is due */
 void drive_now(struct life *l);
 int64_t attempt_pause_us(struct life *l);
+void attempt_bill(struct life *l);	/* its money joins the sums of earlier attempts */
 void attempt_forget(struct session *s); /* its machine, its money: a new one begins */
 void probe_now(struct life *l);		/* start one SSH attempt, if an address is known */
+
+/* ---- clock.c ---- */
+/* Times of this session, or of all sources, that lie ahead of the clock: it was set back. */
+void clock_follow(struct life *l, int64_t now_us);
+void clock_follow_sources(struct engine *e, int64_t now_us);
 
 /* ---- calls.c ---- */
 void call_create(struct life *l);

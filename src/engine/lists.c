@@ -210,20 +210,29 @@ static void brake(struct source *src, const struct sighting *v)
 			"by that, each is asked for directly",
 			v->missing, v->expected);
 		engine_alarm(src->e, "brake", src->p->name, text);
+		src->brake_us = engine_now(src->e);
+		account_refresh(src);
 	} else if (!on && src->ghost_brake) {
 		engine_alarm_clear(src->e, "brake", src->p->name);
 	}
 	src->ghost_brake = on;
 }
 
+/* Asked since the brake is on: is it still the account in whose lists we saw our machines? */
+static bool at_home(const struct source *src)
+{
+	return src->home[0] && src->account_us >= src->brake_us && !strcmp(src->home, src->account);
+}
+
 /* May this list speak for the absence of l? Under the brake only once a direct query said gone; and
- * where an account could be another one than yesterday, a list without a single machine of ours says
- * nothing about any. */
+ * unless the account is known to be the same as before, a list without a single machine of ours says
+ * nothing about any that it did not take our DELETE for. */
 static bool may_convict(const struct source *src, const struct life *l, const struct sighting *v)
 {
 	if (!src->ghost_brake)
 		return true;
-	return l->o.gone_us[1] && (v->ours || !src->p->dialect);
+	return l->o.gone_us[1] &&
+	       (v->ours || !src->p->dialect || l->o.destroy_ok_us || at_home(src));
 }
 
 static void doubt(struct life *l)
@@ -277,6 +286,8 @@ static void list_done(void *arg, const struct result *res)
 	source_note(src, res, CALL_LIST, src->list_asked_us);
 	if (res->verdict == SURE_YES) {
 		sight(src, res, &v);
+		if (v.ours && src->account[0])
+			COPY(src->home, src->account);
 		if (res->complete)
 			brake(src, &v);
 	}

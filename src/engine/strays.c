@@ -27,6 +27,7 @@ struct stray {
 	bool seen;	  /* in the list that is being read */
 	bool shown;	  /* alarmed and counted */
 	bool braked, asked, condemned, busy;
+	bool alive; /* a direct answer said so: it is not only in an old list */
 	unsigned tries;
 	int64_t next_us;		/* when the next call may go out */
 	int64_t destroy_ok_us, gone_us; /* as in struct observed */
@@ -177,6 +178,7 @@ static void stray_destroyed(void *arg, const struct result *res)
 
 	if (call_over(c, res, CALL_DESTROY)) {
 		x->tries++;
+		x->alive |= res->verdict == SURE_YES && !says_gone(res);
 		if (res->verdict == SURE_YES || says_gone(res)) {
 			x->destroy_ok_us = engine_now(c->src->e);
 			x->next_us = x->destroy_ok_us + POLL_MIN_US;
@@ -195,8 +197,10 @@ static void stray_looked(void *arg, const struct result *res)
 	if (call_over(c, res, CALL_LOOK)) {
 		if (says_gone(res))
 			x->gone_us = c->begun_us;
-		else if (res->verdict == SURE_YES)
+		else if (res->verdict == SURE_YES) {
+			x->alive = true;
 			x->destroy_ok_us = 0; /* it stands: the DELETE again, later */
+		}
 	}
 	free(c);
 }
@@ -217,14 +221,28 @@ static void pay(struct stray *x, int64_t until_us)
 	x->paid_us = until_us;
 }
 
+/* An old list showed what its attempt was billed for already. */
+static bool billed_already(const struct life *l, const struct stray *x)
+{
+	for (size_t i = 0; l && i < ARRAY_LEN(l->billed_ids); i++)
+		if (!strcmp(l->billed_ids[i], x->id))
+			return !x->alive;
+	return false;
+}
+
 /* Proven gone by a direct query and a complete list begun afterwards: its cost goes to its session. */
 static void stray_gone(struct source *src, struct stray *x)
 {
 	struct life *l = life_behind(src, x);
-	int64_t billed_us = x->destroy_ok_us - x->from_us;
+	int64_t billed_us;
 	BUF cost = {0};
 
 	pay(x, x->destroy_ok_us);
+	if (billed_already(l, x)) {
+		x->from_us = x->destroy_ok_us;
+		x->cost_u6 = 0;
+	}
+	billed_us = x->destroy_ok_us - x->from_us;
 	put_money(&cost, x->cost_u6);
 	event(src->e, l, NULL, "gone", "%s (%s) is proven gone; it cost about %s", x->id, x->label,
 	      cost.data);

@@ -250,12 +250,14 @@ static void answer_offers(const struct fake *f, struct offer *offers, struct res
 static void cloud_answer(struct fake *f, void *arg)
 {
 	struct cloud_call *c = arg;
-	struct result res = {.complete = !c->incomplete};
+	struct result res = {.complete = !c->incomplete, .balance_u6 = UNKNOWN};
 	struct offer offers[16];
 
 	answer_verdict(c, &res);
 	COPY(res.text, "as the test wants");
 	COPY(res.evidence, "the fake cloud says so");
+	if (c->op == CALL_ACCOUNT)
+		COPY(res.account, f->account ? f->account : "");
 	if (c->op == CALL_OFFERS && c->answer == ANSWER_OK) {
 		answer_offers(f, offers, &res);
 	} else if ((c->answer == ANSWER_OK && res.verdict == SURE_YES) ||

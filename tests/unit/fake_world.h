@@ -71,6 +71,7 @@ struct fake {
 	enum fake_answer create_answer, destroy_answer, list_answer, look_answer, attach_answer;
 	bool create_effect, destroy_effect;
 	bool create_tells_id; /* whatever its verdict */
+	const char *account;  /* what it says to CALL_ACCOUNT; NULL: nothing */
 	bool list_empty;      /* complete, and lies */
 	bool list_cut;	   /* the last row is missing, and the list says that it is not complete */
 	int64_t queue_us;  /* what a create waits before it is sent */

@@ -673,12 +673,41 @@ static void an_empty_list_decides_nothing(void **state)
 static void another_account_decides_nothing(void **state)
 {
 	(void)state;
+	f.account = "me";
 	make_ten();
+	f.account = "you";
 	vanish(0, 10);
 	fake_run(&f, 2 * HOUR_US);
 	assert_int_equal(running_count(), 10);
 	assert_true(alarmed("brake", "fake"));
 	assert_in_range(f.lists, 0, 200);
+}
+
+/* It is still our account that says so: then they are lost, all of them. */
+static void our_own_account_is_believed(void **state)
+{
+	(void)state;
+	f.account = "me";
+	make_ten();
+	vanish(0, 10);
+	fake_run(&f, HOUR_US);
+	assert_int_equal(running_count(), 0);
+	assert_int_equal(cause("n0"), ERR_LOST);
+	assert_false(alarmed("brake", "fake"));
+}
+
+/* What we sent away under the brake gets its receipt: this account took the DELETE. */
+static void what_was_sent_away_is_proven_under_the_brake(void **state)
+{
+	(void)state;
+	make_ten();
+	vanish(0, 10);
+	fake_run(&f, 20 * MINUTE_US);
+	assert_true(alarmed("brake", "fake"));
+	assert_int_equal(fake_rmdir(&f, "n0"), 0);
+	fake_run(&f, 30 * MINUTE_US);
+	assert_true(engine_proven(engine_last(f.e, "n0", 0)));
+	assert_int_equal(running_count(), 9);
 }
 
 static void four_of_ten_are_asked_for_one_by_one(void **state)
@@ -832,6 +861,8 @@ int main(void)
 		T(a_crash_while_it_waits_its_turn),
 		T(an_empty_list_decides_nothing),
 		T(another_account_decides_nothing),
+		T(our_own_account_is_believed),
+		T(what_was_sent_away_is_proven_under_the_brake),
 		T(four_of_ten_are_asked_for_one_by_one),
 		T(three_of_ten_are_lost),
 		T(an_incomplete_list_removes_nothing),

@@ -710,7 +710,7 @@ static void test_an_offer(void **state)
 		   "\"reliability2\":1.33,\"cuda_max_good\":12.4,\"machine_id\":22990,"
 		   "\"geolocation\":\", "
 		   "CN\",\"duration\":7199.9,\"storage_cost\":0.15,\"disk_space\":1607.875,"
-		   "\"external\":null,"
+		   "\"external\":null,\"direct_port_count\":249,"
 		   "\"verification\":\"verified\",\"rentable\":true,\"rented\":false}");
 	assert_int_equal(w.r.count, 1);
 	o = &w.offers[0];
@@ -732,12 +732,14 @@ static void test_an_offer(void **state)
 	assert_int_equal(o->disk_gb, 30);
 	assert_int_equal(o->disk_rate_u9, 208333);
 	assert_int_equal(o->disk_max_gb, 1607);
+	assert_int_equal(o->ports_max, 249);
 	assert_int_equal(offer_price(o, 130), 246676 + 20834);
 	parse_rows(&bid, &(struct page_ask){.interruptible = true}, "{" ROW "}");
 	assert_true(bid.offers[0].interruptible);
 	assert_int_equal(bid.offers[0].reliability_m, UNKNOWN);
 	assert_int_equal(bid.offers[0].vram_gb, UNKNOWN);
 	assert_int_equal(bid.offers[0].min_bid_u6, UNKNOWN);
+	assert_int_equal(bid.offers[0].ports_max, UNKNOWN);
 	assert_string_equal(bid.offers[0].machine_id, "");
 }
 
