@@ -4,13 +4,18 @@
 
 load lib
 load life_lib
+load fake
+load vastai_lib
 
 setup() {
 	common_setup
 	README=$BATS_TEST_DIRNAME/../../README.md
 	[ ! -e /proc/driver/nvidia/gpus ] || skip 'the transcript is that of a machine without a GPU'
 }
-teardown() { common_teardown; }
+teardown() {
+	fake_teardown
+	common_teardown
+}
 
 @test "the README's transcript works as printed in bash" {
 	gpufs_start
@@ -45,3 +50,27 @@ teardown() { common_teardown; }
 	done 4< "$T/commands"
 	[[ "$(gone train)" == *"proof complete"* ]]
 }
+
+# cloud_start: with the README's own settings, against the fake.
+cloud_start() {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	fakevast_start
+	awk '/^<!-- used by tests\/mount\/readme.bats: \/etc/ { on = 1; next } on && /^```ini/ { in_block = 1; next }
+		in_block && /^```/ { exit } in_block' "$README" | sed "s|/etc/gpufs|$T|" > "$T/gpufs.conf"
+	install -m 600 /dev/null "$T/vastai.key"
+	echo "$FAKE_KEY" > "$T/vastai.key"
+	gpufs_start --config "$T/gpufs.conf" -o vastai_base_url="$(fake_url)"
+	until_true 60 market_there
+}
+
+# cloud_transcript SHELL: what it bought ended, once.
+cloud_transcript() {
+	cloud_start
+	transcript "$1" "$README" 2
+	is '1 1' "$(fake_calls create) $(fake_calls destroy)"
+	fake_stop
+}
+
+@test "the README's transcript of a cloud works as printed in bash" { cloud_transcript bash; }
+@test "the README's transcript of a cloud works as printed in dash" { cloud_transcript dash; }
+@test "the README's transcript of a cloud works as printed in busybox sh" { cloud_transcript 'busybox sh'; }
