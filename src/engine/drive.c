@@ -10,7 +10,7 @@
 
 #define STEPS_MAX 16 /* of one session in one turn; more would be a loop without an end */
 
-static uint32_t chance(struct engine *e)
+uint32_t engine_chance(struct engine *e)
 {
 	uint32_t r;
 
@@ -52,155 +52,6 @@ static void do_keygen(struct life *l)
 	w->keygen(w->self, comment, key_made, l);
 }
 
-/* ---- the next attempt ---- */
-
-/* Between attempts that had no effect: ever longer, so that a provider that loses orders is spared.
- */
-int64_t attempt_pause_us(struct life *l)
-{
-	int64_t n = l->s.attempt > 20 ? 20 : l->s.attempt;
-
-	return backoff_us(SECOND_US, DESTROY_MAX_US, n > 0 ? (unsigned)n - 1 : 0, chance(l->e));
-}
-
-void attempt_bill(struct life *l)
-{
-	struct session *s = &l->s;
-	int64_t now = engine_now(l->e);
-
-	s->billed_prior_us = session_billed_us(s, now);
-	s->cost_prior_u6 = session_cost_u6(s, now);
-	if (s->instance_state == I_GONE)
-		COPY(l->billed_ids[l->billed_count++ % ARRAY_LEN(l->billed_ids)], s->instance_id);
-}
-
-void attempt_forget(struct session *s)
-{
-	s->instance_state = I_NONE;
-	s->instance_id[0] = '\0';
-	s->asked_us = s->booted_us = s->delete_us = s->gone_us = 0;
-	s->rate_u6 = UNKNOWN;
-	s->rate_us = s->settled_u6 = s->attached = 0;
-}
-
-static void reset_attempt(struct session *s)
-{
-	attempt_forget(s);
-	s->label[0] = '\0';
-	s->ssh_host[0] = s->ssh_user[0] = '\0';
-	s->ssh_port = 0;
-	free(s->host_key);
-	free(s->ports);
-	s->host_key = s->ports = NULL;
-}
-
-static void forget_observed(struct life *l)
-{
-	struct observed *o = &l->o;
-	bool busy = o->journal_busy, keygen = o->keygen_busy;
-	int64_t hold = o->hold_released_us;
-
-	*o = (struct observed){.journal_busy = busy,
-			       .keygen_busy = keygen,
-			       .hold_released_us = hold,
-			       .lag_us = o->lag_us};
-	l->destroys = l->login_refusals = l->logins = l->polls = l->attach_failures = 0;
-	l->addressed_us = 0;
-	l->priced = l->told_running = false;
-}
-
-/* Did the spec say wait=? Then a retry, too, waits for an offer. */
-static bool spec_waits(const struct session *s)
-{
-	struct spec sp;
-	bool waits;
-
-	if (parse_spec_of(s, &sp, NULL))
-		return false;
-	waits = sp.wait_us > 0;
-	spec_free(&sp);
-	return waits;
-}
-
-static void do_choose(struct life *l)
-{
-	struct engine *e = l->e;
-	struct session *s = &l->s;
-	struct error why = {0};
-	int64_t now = engine_now(e);
-
-	if (!buy_choose(l, &why)) {
-		if (s->failed_offers && s->failed_offers[0] && !spec_waits(s)) {
-			life_end(l, END_NO_OFFER, "no other offer is within the limits of a retry",
-				 NULL);
-			return;
-		}
-		/* Every change of the market asks again. */
-		l->o.next_choose_us = INT64_MAX;
-		if (strcmp(s->reason, "waiting for an offer that matches")) {
-			life_reason(l, "waiting for an offer that matches");
-			life_changed(l);
-		}
-		return;
-	}
-	if (s->attempt >= ATTEMPTS_MAX) {
-		life_end(l, END_REFUSED, "create refused: too many attempts had no effect", NULL);
-		return;
-	}
-	reset_attempt(s);
-	forget_observed(l);
-	s->attempt += !MUTANT(11) || !s->attempt;
-	s->attempt_cause = END_NONE;
-	label_make(s->label, e->p->deployment, s->id, s->attempt, e->p->label_key);
-	/* Journaled as asked before it is sent: after a crash in between, "asked" means "unknown",
-	 * and only a list resolves it (rules 1 and 2). */
-	s->instance_state = I_ASKED;
-	s->asked_us = now;
-	l->o.may_create = true;
-	if (!s->bought_us) {
-		s->bought_us = now;
-		s->expires_us = now + s->hours * HOUR_US;
-	}
-	l->o.lag_us = source_of(e, s->provider)->p->lag_us;
-	life_state(l, S_PROVISIONING, "asking the provider", NULL);
-	event(e, l, NULL, "attempt", "%d: %s as %s", (int)s->attempt, s->offer_id, s->label);
-	life_changed(l);
-}
-
-/* An attempt was given up and nothing of it is left: the next one, or the end. */
-static void do_next_attempt(struct life *l)
-{
-	struct session *s = &l->s;
-	enum end_cause cause = (enum end_cause)s->attempt_cause;
-	int64_t now = engine_now(l->e);
-	BUF failed = {0};
-
-	attempt_bill(l);
-	if (s->retries_left <= 0) {
-		int64_t gone = s->gone_us;
-
-		s->asked_us = s->settled_u6 = 0; /* it is in the sums of earlier attempts now */
-		s->gone_us = gone;
-		life_end(l, cause, s->reason, NULL);
-		return;
-	}
-	s->retries_left--;
-	/* A boot may have taken as long as a start may: the next attempt has its own time. */
-	if (s->start_by_us < now + l->e->p->start_timeout_us)
-		s->start_by_us = now + l->e->p->start_timeout_us;
-	buf_printf(&failed, "%s%s%s", s->failed_offers ? s->failed_offers : "",
-		   s->failed_offers && s->failed_offers[0] ? "," : "", s->offer_id);
-	CHECK(!failed.failed);
-	free(s->failed_offers);
-	s->failed_offers = buf_take(&failed);
-	reset_attempt(s);
-	forget_observed(l);
-	s->attempt_cause = END_NONE;
-	s->state_us = now; /* the boot limit counts anew */
-	life_reason(l, "looking for another offer");
-	life_changed(l);
-}
-
 /* ---- SSH ---- */
 
 static void probe_done(void *arg, enum probe_verdict v, const char *host_key, const char *text)
@@ -237,7 +88,7 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 		l->login_refusals++;
 		life_reason(l, "SSH refused the key %u times", l->login_refusals);
 		pause = backoff_us(PROBE_PAUSE_US, e->p->ssh_backoff_max_us, l->login_refusals,
-				   chance(e));
+				   engine_chance(e));
 		break;
 	case PROBE_HOST_KEY:
 		life_reason(l, "the machine answers with another host key than before");
@@ -419,7 +270,7 @@ static bool do_step(struct life *l, const struct step *step)
 		do_keygen(l);
 		return true;
 	case ACT_CHOOSE:
-		do_choose(l);
+		attempt_choose(l);
 		return true;
 	case ACT_CREATE:
 		call_create(l);
@@ -455,7 +306,7 @@ static bool do_step(struct life *l, const struct step *step)
 		do_gone(l);
 		return true;
 	case ACT_NEXT_ATTEMPT:
-		do_next_attempt(l);
+		attempt_next(l);
 		return true;
 	case ACT_FINISH:
 		do_finish(l);

@@ -4,7 +4,7 @@
  *	buy.c      spec, plan, commit         ends.c     rmdir, verbs, extensions, hold
  *	drive.c    carries out what reconcile says       calls.c    calls about one machine
  *	observe.c  what answers say about a machine      strays.c   machines that no session has
- *	pick.c     which offer (pick.h)
+ *	pick.c     which offer (pick.h)       attempts.c  the next attempt
  *	market.c   offers                     lists.c    lists of what exists
  *	events.c   events, alarms, status     receipt.c  receipts
  *	counts.c   metrics                    cloud.c    HTTP calls of dialects (cloud.h)
@@ -28,8 +28,9 @@
 #define DESTROY_MAX_US	  (5 * MINUTE_US)
 #define PROBE_LIMIT_US	  (10 * SECOND_US)	/* one whole attempt */
 #define PROBE_PAUSE_US	  (500 * (int64_t)1000) /* between attempts; only refused logins back off */
-#define LIST_PAUSE_US	  (50 * (int64_t)1000)	/* between lists that complete a proof */
-#define POLL_MIN_US	  (2 * SECOND_US) /* lifecycle.md, Timers: status poll in transition */
+#define RETRY_MARKET_US	  MINUTE_US /* two refreshes fit in, even if the next search must wait */
+#define LIST_PAUSE_US	  (50 * (int64_t)1000) /* between lists that complete a proof */
+#define POLL_MIN_US	  (2 * SECOND_US)      /* lifecycle.md, Timers: status poll in transition */
 #define POLL_MAX_US	  (10 * SECOND_US)
 /* A login works and the provider still says booting: so long it is not believed. */
 #define UNTOLD_US	   (10 * MINUTE_US)
@@ -65,6 +66,7 @@ struct life {
 	unsigned refs;		/* answers that still have to come */
 	char billed_ids[4][96]; /* machines of earlier attempts, proven gone and in the sums */
 	unsigned billed_count;
+	int64_t asked_market_us; /* a retry without an offer asked for more of the market; 0: not */
 	unsigned destroys, login_refusals, logins; /* of this attempt */
 	unsigned polls, attach_failures; /* lists that served it in transition; likewise */
 	int64_t keys;			 /* that the spec wants on a machine; 0: not counted yet */
@@ -222,7 +224,12 @@ int parse_spec_of(const struct session *s, struct spec *out, struct error *why);
 /* ---- ends.c ---- */
 void life_end(struct life *l, enum end_cause cause, const char *text, const struct caller *who);
 
+/* ---- attempts.c ---- */
+void attempt_choose(struct life *l); /* the next one, journaled; or wait, or fail */
+void attempt_next(struct life *l);   /* one was given up and nothing of it is left */
+
 /* ---- drive.c ---- */
+uint32_t engine_chance(struct engine *e);
 void engine_drive(struct engine *e); /* everything that is due */
 void drive_now(struct life *l);
 int64_t attempt_pause_us(struct life *l);

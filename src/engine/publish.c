@@ -45,7 +45,7 @@ static void publish_swap(struct engine *e, struct publish *p)
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
 
-		if (l->o.next_choose_us != INT64_MAX)
+		if (l->o.next_choose_us != INT64_MAX && !l->asked_market_us)
 			continue;
 		l->o.next_choose_us = 0;
 		life_wake(l);

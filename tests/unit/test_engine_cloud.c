@@ -214,6 +214,32 @@ static void a_new_attempt_has_its_own_keys(void **state)
 	books_are_right("x", 20);
 }
 
+/* The market was not seen whole yet: a retry asks for its model before it fails. */
+static void a_retry_asks_the_market_first(void **state)
+{
+	(void)state;
+	f.offers = 1;
+	fake_run(&f, HOUR_US);
+	make("x", "max_price=2 hours=2 retries=1\n");
+	assert_true(fake_until(&f, "x", S_PROVISIONING, MINUTE_US));
+	fake_run(&f, 4 * SECOND_US);
+	fake_force(&f, machine_of("x"), INST_BROKEN);
+	while (!strstr(fake_get(&f, "x")->reason, "asking the provider for more"))
+		fake_step(&f);
+	f.offers = 3;
+	assert_true(fake_until(&f, "x", S_RUNNING, 2 * MINUTE_US));
+	assert_int_equal(fake_get(&f, "x")->attempt, 2);
+	f.offers = 1; /* and where there is none, it fails within its time */
+	assert_int_equal(fake_rmdir(&f, "x"), 0);
+	fake_run(&f, HOUR_US);
+	make("z", "max_price=2 hours=2 retries=1\n");
+	assert_true(fake_until(&f, "z", S_PROVISIONING, MINUTE_US));
+	fake_run(&f, 4 * SECOND_US);
+	fake_force(&f, machine_of("z"), INST_BROKEN);
+	assert_true(fake_until(&f, "z", S_FAILED, 3 * MINUTE_US));
+	assert_int_equal(cause("z"), ERR_NO_MATCH);
+}
+
 /* ---- boots ---- */
 
 static void a_boot_that_failed_is_seen_twice(void **state)
@@ -836,6 +862,7 @@ int main(void)
 		T(both_keys_are_attached),
 		T(a_key_that_is_not_taken_is_tried_again),
 		T(a_new_attempt_has_its_own_keys),
+		T(a_retry_asks_the_market_first),
 		T(a_boot_that_failed_is_seen_twice),
 		T(what_the_provider_says_is_kept),
 		T(a_price_above_the_cap_is_not_paid),
