@@ -180,7 +180,7 @@ lacking() {
 	[ "$status" = 28 ]
 	fake_ctl mode reset
 	run fake_ask GET /api/v0/users/current/
-	[[ $status =~ ^(52|55|56)$ ]] # whether curl had written already
+	[[ $status =~ ^(7|52|55|56)$ ]] # whether curl had connected and written already
 	fake_ctl mode refuse
 	run fake_ask GET /api/v0/users/current/
 	[ "$status" = 7 ]
