@@ -384,7 +384,7 @@ static void market_diff_one(void *arg, const struct offer *a, const struct offer
 	uint64_t dir = node_id(OBJ_OFFER, serial, 0);
 
 	if (a && b) {
-		offer_changed(d, serial, offer_diff(a, b), true);
+		offer_changed(d, serial, offer_diff(a, b) & ~OFFER_TERMS, true);
 		return;
 	}
 	d->names = true;

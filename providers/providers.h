@@ -17,6 +17,10 @@ void provider_local_free(struct provider *p);
 struct provider *provider_vastai_new(const struct account *account);
 void provider_vastai_free(struct provider *p);
 
+/* TensorDock (wire page tensordock.md), a dialect. Likewise; balance_id is borrowed as the key is. */
+struct provider *provider_tensordock_new(const struct account *account);
+void provider_tensordock_free(struct provider *p);
+
 /* Test builds: `count` offers that follow from the seed, and that nobody can buy; the first `bids` of
  * them are there a second time, interruptible, at half the price. */
 struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids);

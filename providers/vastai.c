@@ -11,6 +11,7 @@
 
 #include "../src/core/check.h"
 #include "../src/core/text.h"
+#include "../src/core/url.h"
 #include "providers.h"
 #include "vastai_parts.h"
 
@@ -49,20 +50,6 @@ static const struct endpoint endpoints[] = {
 };
 
 /* ---- small pieces ---- */
-
-/* As one piece of a query: everything but unreserved characters (RFC 3986) encoded. */
-static void put_encoded(struct buf *b, const char *s)
-{
-	static const char plain[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-
-	for (; *s; s++) {
-		if (strchr(plain, *s))
-			buf_putc(b, *s);
-		else
-			buf_printf(b, "%%%02X", (unsigned char)*s);
-	}
-}
 
 static void put_text(struct buf *b, const char *s)
 {
@@ -169,7 +156,7 @@ static int64_t disk_of(const struct create_args *c)
 	int64_t gb = c->shape.disk_gb;
 
 	if (gb == UNKNOWN) /* as it was priced */
-		gb = c->offer->disk_gb;
+		gb = c->offer->disk.size;
 	return gb < DISK_MIN_GB ? DISK_MIN_GB : gb;
 }
 
@@ -240,8 +227,8 @@ static int build_search(const struct provider *p, const struct call *call, const
 		vast_gpu_spellings(ask->gpu, b);
 		buf_putc(b, '}');
 	}
-	if (ask->disk_gb > 0)
-		buf_printf(b, ",\"disk_space\":{\"gte\":%" PRId64 "}", ask->disk_gb);
+	if (ask->shape.disk_gb > 0)
+		buf_printf(b, ",\"disk_space\":{\"gte\":%" PRId64 "}", ask->shape.disk_gb);
 	if (ask->from_price_u6 > 0) {
 		/* A micro-dollar less: a price that was rounded up here must not leave out others
 		 * that are as high. */
@@ -252,8 +239,8 @@ static int build_search(const struct provider *p, const struct call *call, const
 	buf_printf(b, ",\"order\":[[\"dph_total\",\"asc\"]],\"type\":\"%s\",\"limit\":%" PRId64,
 		   ask->interruptible ? "bid" : "on-demand",
 		   ask->limit > 0 ? ask->limit : PAGE_ROWS);
-	if (ask->disk_gb > 0)
-		buf_printf(b, ",\"allocated_storage\":%" PRId64, ask->disk_gb);
+	if (ask->shape.disk_gb > 0)
+		buf_printf(b, ",\"allocated_storage\":%" PRId64, ask->shape.disk_gb);
 	buf_putc(b, '}');
 	return 0;
 }
@@ -266,10 +253,10 @@ static int build_list(const struct provider *p, const struct call *call, const c
 {
 	(void)p, (void)call, (void)why;
 	buf_puts(&out->path, "/api/v1/instances/?limit=25&order_by=");
-	put_encoded(&out->path, "[{\"col\":\"id\",\"dir\":\"asc\"}]");
+	url_put_encoded(&out->path, "[{\"col\":\"id\",\"dir\":\"asc\"}]");
 	if (cursor && cursor[0]) {
 		buf_puts(&out->path, "&after_token=");
-		put_encoded(&out->path, cursor);
+		url_put_encoded(&out->path, cursor);
 	}
 	return 0;
 }
@@ -319,9 +306,9 @@ static int build_templates(const struct provider *p, const struct call *call, co
 {
 	(void)p, (void)call, (void)cursor, (void)why;
 	buf_puts(&out->path, "/api/v0/template/?select_filters=");
-	put_encoded(&out->path, "{\"recommended\":{\"eq\":true}}");
+	url_put_encoded(&out->path, "{\"recommended\":{\"eq\":true}}");
 	buf_puts(&out->path, "&select_cols=");
-	put_encoded(&out->path, "[\"*\"]");
+	url_put_encoded(&out->path, "[\"*\"]");
 	return 0;
 }
 
@@ -366,6 +353,7 @@ static const struct dialect vastai = {
 	/* Of the 10 searches a minute; what is left serves whoever looks for a model just then. */
 	.pages_per_refresh = 6,
 	.disk_min_gb = DISK_MIN_GB,
+	.lacks = WANT_VCPUS | WANT_RAM, /* a machine has its own */
 	.attach_key = true,
 	.bids = true,
 	.templates = true,

@@ -165,23 +165,6 @@ static void read_state(const json_t *row, struct instance *in)
 
 /* ---- addresses ---- */
 
-/* A name or address that ssh may be given: it must not look like an option or hold a command. */
-static bool is_host(const char *s)
-{
-	static const char allowed[] =
-		".-:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
-
-	return *s && *s != '.' && *s != '-' && s[strspn(s, allowed)] == '\0';
-}
-
-static void read_host(const json_t *row, const char *key, char *out, size_t size)
-{
-	char text[256];
-
-	wire_text(row, key, text, sizeof text); /* white space at its ends was seen */
-	copy_text(out, size, is_host(text) && strlen(text) < size ? text : "");
-}
-
 /* "22/tcp": [{"HostIp": "0.0.0.0", "HostPort": "30022"}, …]; the first that can be read. */
 static int64_t host_port(const json_t *bindings)
 {
@@ -224,7 +207,7 @@ static void read_addresses(const json_t *row, struct instance *in)
 {
 	int64_t direct, port;
 
-	read_host(row, "public_ipaddr", in->port_host, sizeof in->port_host);
+	wire_host(row, "public_ipaddr", in->port_host, sizeof in->port_host);
 	read_ports(row, in, &direct);
 	COPY(in->ssh_user, "root");
 	if (direct) {
@@ -232,7 +215,7 @@ static void read_addresses(const json_t *row, struct instance *in)
 		in->ssh_port = direct;
 		return;
 	}
-	read_host(row, "ssh_host", in->ssh_host, sizeof in->ssh_host);
+	wire_host(row, "ssh_host", in->ssh_host, sizeof in->ssh_host);
 	if (!in->ssh_host[0] || !wire_int(row, "ssh_port", 1, UINT16_MAX, &port)) {
 		in->ssh_host[0] = '\0';
 		return;
@@ -246,19 +229,6 @@ static void read_addresses(const json_t *row, struct instance *in)
 
 /* ---- rows ---- */
 
-/* A label that is not exactly what it is printed as (blanks at the ends, control bytes, too long) must
- * not become one of ours by being cleaned. */
-static void read_label(const json_t *row, struct instance *in)
-{
-	const char *raw = word_or_nothing(row, "label");
-
-	printable_text(in->label, sizeof in->label, raw);
-	if (strcmp(in->label, raw) != 0) {
-		in->label[0] = '?';
-		printable_text(in->label + 1, sizeof in->label - 1, raw);
-	}
-}
-
 void vast_instance_init(struct instance *in)
 {
 	memset(in, 0, sizeof *in);
@@ -270,7 +240,7 @@ static void read_instance(const json_t *row, struct instance *in)
 {
 	vast_instance_init(in);
 	wire_id(row, "id", in->id, sizeof in->id);
-	read_label(row, in);
+	wire_label(row, "label", in->label, sizeof in->label);
 	read_state(row, in);
 	read_addresses(row, in);
 	in->interruptible = wire_flag(row, "is_bid") == 1;

@@ -133,7 +133,7 @@ static bool breaks_filter(const struct page_ask *ask, const json_t *row, const s
 	if (unverified || !wire_flag(row, "rentable") || wire_flag(row, "rented") == 1 ||
 	    wire_flag(row, "external") == 1)
 		return true;
-	if (wire_number(row, "disk_space", &space) && space < (double)ask->disk_gb)
+	if (wire_number(row, "disk_space", &space) && space < (double)ask->shape.disk_gb)
 		return true;
 	/* One micro-dollar less: prices are rounded here and not there. */
 	if (o->price_u6 + 1 < ask->from_price_u6)
@@ -151,17 +151,17 @@ static bool read_disk(const struct page_ask *ask, const json_t *row, struct offe
 {
 	double cost, space;
 
-	o->disk_gb = ask->disk_gb;
-	o->disk_max_gb = UNKNOWN;
+	o->disk.size = ask->shape.disk_gb > 0 ? ask->shape.disk_gb : 0;
+	o->disk.max = UNKNOWN;
 	if (wire_number(row, "disk_space", &space) && space >= 0 && space < (double)DISK_MAX_GB)
-		o->disk_max_gb = (int64_t)space;
+		o->disk.max = (int64_t)space;
 	if (!wire_number(row, "storage_cost", &cost)) {
-		o->disk_max_gb = ask->disk_gb;
+		o->disk.max = o->disk.size;
 		return true;
 	}
 	if (cost < 0 || cost > STORAGE_MAX)
 		return false;
-	o->disk_rate_u9 = llround(cost * 1e9 / STORAGE_HOURS);
+	o->disk.rate_u9 = llround(cost * 1e9 / STORAGE_HOURS);
 	return true;
 }
 

@@ -20,12 +20,22 @@ static bool local_off(const struct settings *s)
 	return !settings_local_on(s);
 }
 
-static bool vastai_off(const struct settings *s)
+static bool is_no(const struct settings *s, enum setting_key key)
 {
 	bool on = true;
 
-	CHECK(parse_bool(str_of(s->value[SET_PROVIDERS_VASTAI_ENABLED]), &on, NULL) == 0);
+	CHECK(parse_bool(str_of(s->value[key]), &on, NULL) == 0);
 	return !on;
+}
+
+static bool vastai_off(const struct settings *s)
+{
+	return is_no(s, SET_PROVIDERS_VASTAI_ENABLED);
+}
+
+static bool tensordock_off(const struct settings *s)
+{
+	return is_no(s, SET_PROVIDERS_TENSORDOCK_ENABLED);
 }
 
 /* ---- making ---- */
@@ -72,6 +82,23 @@ static bool vastai_wanted(const struct settings *s)
 	return s->value[SET_VASTAI_API_KEY][0] != '\0';
 }
 
+static struct provider *tensordock_new(const struct settings *s, const struct policy *p)
+{
+	struct account a = {.key = s->value[SET_TENSORDOCK_API_TOKEN],
+			    .balance_id = s->value[SET_TENSORDOCK_AUTH_ID]};
+
+	(void)p;
+	COPY(a.base_url, s->value[SET_TENSORDOCK_BASE_URL]);
+	COPY(a.balance_url, s->value[SET_TENSORDOCK_BALANCE_URL]);
+	COPY(a.image, s->value[SET_TENSORDOCK_DEFAULT_IMAGE]);
+	return with_lag(provider_tensordock_new(&a));
+}
+
+static bool tensordock_wanted(const struct settings *s)
+{
+	return s->value[SET_TENSORDOCK_API_TOKEN][0] != '\0';
+}
+
 #ifdef GPUFS_TEST
 static int64_t synthetic_number(const struct settings *s, enum setting_key key)
 {
@@ -113,6 +140,7 @@ static const struct maker {
 #ifdef GPUFS_TEST
 	{synthetic_wanted, never_off, synthetic_new, provider_synthetic_free},
 #endif
+	{tensordock_wanted, tensordock_off, tensordock_new, provider_tensordock_free},
 };
 _Static_assert(ARRAY_LEN(makers) <= DAEMON_PROVIDERS_MAX, "every provider has a place");
 _Static_assert(DAEMON_PROVIDERS_MAX <= CONFIGURED_MAX, "here too");

@@ -19,7 +19,7 @@ struct ask {
 	size_t offer_count;
 	struct offer cheapest;
 	struct cloud_view view;
-	int64_t disk_gb;
+	struct shape shape; /* priced for it */
 };
 
 static void keep(struct result *to, const struct result *from)
@@ -54,16 +54,12 @@ static void offers_came(void *arg, const struct result *res)
 	a->o->pending--;
 }
 
-static void ask_cloud(struct ask *a, struct cloud *c, const struct dialect *d,
-		      const struct policy *p)
+static void ask_cloud(struct ask *a, struct cloud *c, const struct dialect *d)
 {
-	struct page_ask page = {.limit = d->page_rows, .disk_gb = p->default_disk_gb};
+	struct page_ask page = {.limit = d->page_rows, .shape = a->shape};
 	struct call account = {.op = CALL_ACCOUNT};
 	struct call offers = {.op = CALL_OFFERS, .page = &page};
 
-	if (page.disk_gb < d->disk_min_gb)
-		page.disk_gb = d->disk_min_gb;
-	a->disk_gb = page.disk_gb;
 	a->o->pending += 2;
 	cloud_act(c, &account, account_came, a);
 	cloud_act(c, &offers, offers_came, a);
@@ -142,7 +138,7 @@ static void row_offers(const struct ask *a, struct finding *f)
 		return;
 	}
 	buf_printf(&f->text, "%zu on a first page, with %lld GB of disk", a->offer_count,
-		   (long long)a->disk_gb);
+		   (long long)a->shape.disk_gb);
 	if (a->offers.dropped)
 		buf_printf(&f->text, " (%zu unusable rows left out)", a->offers.dropped);
 	if (!a->offer_count)
@@ -239,6 +235,8 @@ static void put_text(const struct ask *a, const struct provider *p, struct buf *
 
 bool online_check(const struct settings *s, const struct policy *p, bool json, struct buf *out)
 {
+	const struct shape wanted = {p->default_disk_gb > 0 ? p->default_disk_gb : 1,
+				     p->default_vcpus, p->default_ram_gb};
 	struct ask asks[CONFIGURED_MAX] = {0};
 	struct online o;
 	struct error why;
@@ -248,7 +246,8 @@ bool online_check(const struct settings *s, const struct policy *p, bool json, s
 		buf_puts(out, ",\"online\":{");
 	for (size_t i = 0; works && i < o.count; i++) {
 		asks[i].o = &o;
-		ask_cloud(&asks[i], o.cloud[i], o.clouds[i].p->dialect, p);
+		asks[i].shape = provider_shape(o.clouds[i].p, &wanted);
+		ask_cloud(&asks[i], o.cloud[i], o.clouds[i].p->dialect);
 	}
 	online_wait(&o);
 	for (size_t i = 0; works && i < o.count; i++) {

@@ -48,6 +48,36 @@ const struct setting settings_table[SET_COUNT] = {
 		{"PROVIDERS_VASTAI_ENABLED", "", "yes/no", "", "yes", RESTART,
 		 .doc = "no: nothing new is bought at Vast.ai; what exists is still watched and "
 			"destroyed. Without a key it means nothing."},
+	[SET_TENSORDOCK_API_TOKEN] =
+		{"TENSORDOCK_API_TOKEN",
+		 STAR("TENSORDOCK_API_TOKEN") "," STAR("TENSORDOCK_API_KEY"), "key", "", "",
+		 RESTART, .secret = true,
+		 .doc = "API token of TensorDock; setting it configures that provider. Better in a "
+			"file (TENSORDOCK_API_TOKEN_FILE) than on a command line, which everybody "
+			"can read."},
+	[SET_TENSORDOCK_AUTH_ID] =
+		{"TENSORDOCK_AUTH_ID", STAR("TENSORDOCK_AUTH_ID"), "key", "", "", RESTART,
+		 .secret = true,
+		 .doc = "Authorization ID of TensorDock, for the balance only, which an older API "
+			"tells. Without it the balance is not known."},
+	[SET_TENSORDOCK_BASE_URL] =
+		{"TENSORDOCK_BASE_URL", STAR("TENSORDOCK_BASE_URL"), "URL", "",
+		 "https://dashboard.tensordock.com", RESTART,
+		 .doc = "Origin of TensorDock's API, scheme://host:port. http:// is accepted for "
+			"this machine only, unless ALLOW_INSECURE says otherwise."},
+	[SET_TENSORDOCK_BALANCE_URL] =
+		{"TENSORDOCK_BALANCE_URL", "", "URL", "", "https://marketplace.tensordock.com",
+		 RESTART,
+		 .doc = "Origin of the older API of TensorDock that tells the balance; likewise."},
+	[SET_TENSORDOCK_DEFAULT_IMAGE] =
+		{"TENSORDOCK_DEFAULT_IMAGE", STAR("TENSORDOCK_DEFAULT_IMAGE"), "image", "",
+		 "ubuntu2404", RESTART,
+		 .doc = "Image of a machine at TensorDock when the spec names none, such as "
+			"ubuntu2404_ml_pytorch. It is an operating system and no container."},
+	[SET_PROVIDERS_TENSORDOCK_ENABLED] =
+		{"PROVIDERS_TENSORDOCK_ENABLED", "", "yes/no", "", "yes", RESTART,
+		 .doc = "no: nothing new is bought at TensorDock; what exists is still watched and "
+			"destroyed. Without a token it means nothing."},
 	[SET_PROVIDERS_LOCAL_ENABLED] =
 		{"PROVIDERS_LOCAL_ENABLED", "", "yes/no", "auto", "auto", RESTART,
 		 .doc = "Offer this machine. auto: only while no other provider is configured. no: "
@@ -71,10 +101,9 @@ const struct setting settings_table[SET_COUNT] = {
 		 .doc = "Sessions at the same time on this machine if it has no GPU."},
 	[SET_DATABASE_PATH] =
 		{"DATABASE_PATH", STAR("DATABASE_PATH"), "path", "", "", RESTART,
-		 .doc =
-			 "The SQLite file, made with its directory, mode 0600. Default: "
-			 "/var/lib/gpufs/gpufs.db as root, the state directory under systemd, else "
-			 "$XDG_STATE_HOME/gpufs/gpufs.db."},
+		 .doc = "The SQLite file, made with its directory, mode 0600. Default: "
+			"/var/lib/gpufs/gpufs.db as root, the state directory under systemd, else "
+			"$XDG_STATE_HOME/gpufs/gpufs.db."},
 	[SET_KEY_PATH] = {"KEY_PATH", "", "path", "", "", RESTART,
 			  .doc = "Deployment id and the key that signs our marks; made at first "
 				 "start, mode 0600. Back "
@@ -168,6 +197,14 @@ const struct setting settings_table[SET_COUNT] = {
 		{"DEFAULT_DISK_GB", "", "number", "none|1..1000000", "50", LIVE,
 		 .doc = "disk_gb of a spec that says none; prices of offers are shown for it. A "
 			"provider's own minimum wins. none: a spec must say it."},
+	[SET_DEFAULT_VCPUS] =
+		{"DEFAULT_VCPUS", "", "number", "none|1..1024", "8", LIVE,
+		 .doc = "vcpus of a spec that says none, where a provider lets them be chosen; "
+			"prices of offers are shown for it. none: a spec must say it."},
+	[SET_DEFAULT_RAM_GB] =
+		{"DEFAULT_RAM_GB", "", "number", "none|1..65536", "32", LIVE,
+		 .doc = "ram_gb of a spec that says none, where a provider lets it be chosen; "
+			"prices of offers are shown for it. none: a spec must say it."},
 	[SET_MAX_SESSIONS] = {"MAX_SESSIONS", "", "number", "0..100000", "200", LIVE,
 			      .doc = "Living sessions of all users together."},
 	[SET_MAX_SESSIONS_PER_USER] = {"MAX_SESSIONS_PER_USER", "", "number", "0..100000", "20",

@@ -215,6 +215,8 @@ static const struct policy_number policy_numbers[] = {
 	POLICY(SET_DEFAULT_HOURS, default_hours),
 	POLICY(SET_DEFAULT_MAX_PRICE, default_max_price_u6),
 	POLICY(SET_DEFAULT_DISK_GB, default_disk_gb),
+	POLICY(SET_DEFAULT_VCPUS, default_vcpus),
+	POLICY(SET_DEFAULT_RAM_GB, default_ram_gb),
 	POLICY(SET_ORPHAN_GRACE_PERIOD, orphan_grace_us),
 	POLICY(SET_DEFAULT_RETRIES, default_retries),
 	POLICY(SET_PRICE_TOLERANCE, price_tolerance_pct),
@@ -249,7 +251,7 @@ static enum sessions_access access_of(const char *v)
 
 bool settings_paid(const struct settings *s)
 {
-	return s->value[SET_VASTAI_API_KEY][0] != '\0';
+	return s->value[SET_VASTAI_API_KEY][0] || s->value[SET_TENSORDOCK_API_TOKEN][0];
 }
 
 bool settings_local_on(const struct settings *s)
@@ -263,7 +265,8 @@ bool settings_local_on(const struct settings *s)
 /* Keys go to these; what one row cannot know is whether http:// is wanted. */
 static int check_urls(const struct settings *s, struct error *why)
 {
-	static const enum setting_key urls[] = {SET_VASTAI_BASE_URL};
+	static const enum setting_key urls[] = {SET_VASTAI_BASE_URL, SET_TENSORDOCK_BASE_URL,
+						SET_TENSORDOCK_BALANCE_URL};
 	struct error form = {0};
 	bool insecure = false;
 

@@ -205,21 +205,36 @@ static void put_switch(struct finding *f, bool on)
 		buf_puts(&f->text, "; no new purchases, what exists is watched and destroyed");
 }
 
-static void look_vastai(const struct start *st, const struct options *o, const struct settings *s,
-			struct finding *f)
+static void look_cloud(const struct settings *s, enum setting_key key, enum setting_key url,
+		       enum setting_key enabled, struct finding *f)
 {
 	bool on = true;
 
-	(void)st;
-	(void)o;
 	f->good = true;
-	if (!s->value[SET_VASTAI_API_KEY][0]) {
-		buf_puts(&f->text, "not configured (VASTAI_API_KEY)");
+	if (!s->value[key][0]) {
+		buf_printf(&f->text, "not configured (%s)", settings_table[key].name);
 		return;
 	}
-	(void)parse_bool(str_of(s->value[SET_PROVIDERS_VASTAI_ENABLED]), &on, NULL);
-	buf_printf(&f->text, "%s, with a key", s->value[SET_VASTAI_BASE_URL]);
+	(void)parse_bool(str_of(s->value[enabled]), &on, NULL);
+	buf_printf(&f->text, "%s, with a key", s->value[url]);
 	put_switch(f, on);
+}
+
+static void look_vastai(const struct start *st, const struct options *o, const struct settings *s,
+			struct finding *f)
+{
+	(void)st;
+	(void)o;
+	look_cloud(s, SET_VASTAI_API_KEY, SET_VASTAI_BASE_URL, SET_PROVIDERS_VASTAI_ENABLED, f);
+}
+
+static void look_tensordock(const struct start *st, const struct options *o,
+			    const struct settings *s, struct finding *f)
+{
+	(void)st;
+	(void)o;
+	look_cloud(s, SET_TENSORDOCK_API_TOKEN, SET_TENSORDOCK_BASE_URL,
+		   SET_PROVIDERS_TENSORDOCK_ENABLED, f);
 }
 
 static void look_local(const struct start *st, const struct options *o, const struct settings *s,
@@ -242,7 +257,8 @@ static const struct look looks[] = {
 	{"/dev/fuse", true, look_fuse},	   {"fusermount3", true, look_fusermount},
 	{"sshd", false, look_sshd},	   {"process groups", false, look_cgroup},
 	{"HTTP port", false, look_port},   {"HTTP access", true, look_access},
-	{"vastai", false, look_vastai},	   {"local", false, look_local},
+	{"vastai", false, look_vastai},	   {"tensordock", false, look_tensordock},
+	{"local", false, look_local},
 };
 
 /* The lines of one finding, aligned behind its name. */

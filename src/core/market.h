@@ -46,8 +46,9 @@ struct market;
 struct market_shape {
 	const char *provider;	   /* borrowed for the market's life */
 	int64_t page_rows, budget; /* the dialect's page_rows and pages_per_refresh */
-	int64_t disk_gb;	   /* offers are priced for it */
+	struct shape machine;	   /* offers are priced for it */
 	bool bids;		   /* it has a market of bids */
+	bool whole;		   /* a page without a filter is all of it */
 };
 struct market *market_new(const struct market_shape *shape);
 void market_free(struct market *m); /* NULL is fine */

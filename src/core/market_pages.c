@@ -43,7 +43,7 @@ static void model_asks_add(struct market *m, const struct interest *in)
 	bool known = false;
 
 	/* A market that fits on one page needs no pages of its parts. */
-	if (!in->gpu[0] || s->last_pages == 1)
+	if (!in->gpu[0] || s->last_pages == 1 || m->shape.whole)
 		return;
 	for (size_t i = 0; i < m->model_count; i++) {
 		if (!gpu_model_match(in->gpu, m->models[i].name, in->exact))
@@ -151,7 +151,7 @@ bool market_next(struct market *m, struct page_ask *out)
 	}
 	m->budget--;
 	m->ask.limit = PAGE_ASK_ROWS;
-	m->ask.disk_gb = m->shape.disk_gb;
+	m->ask.shape = m->shape.machine;
 	*out = m->ask;
 	return true;
 }
@@ -197,7 +197,7 @@ void market_page(struct market *m, const struct result *res, int64_t now_us)
 	int64_t cap = m->shape.page_rows > 0 ? m->shape.page_rows : m->ask.limit;
 	int64_t rows = (int64_t)res->rows, last = res->last_price_u6;
 	bool onwards = last > m->ask.from_price_u6;
-	bool end = rows < (cap + 1) / 2 || (rows < cap && !onwards);
+	bool end = m->shape.whole || rows < (cap + 1) / 2 || (rows < cap && !onwards);
 
 	CHECK(m->kind != PAGE_NONE);
 	rows_merge(m, res, m->ask.interruptible, now_us);

@@ -81,9 +81,20 @@ const struct offer_field offer_fields[] = {
 };
 const size_t offer_field_count = ARRAY_LEN(offer_fields);
 
+static bool same_part(const struct part *a, const struct part *b)
+{
+	return a->size == b->size && a->rate_u9 == b->rate_u9 && a->max == b->max;
+}
+
+static bool same_terms(const struct offer *a, const struct offer *b)
+{
+	return same_part(&a->disk, &b->disk) && same_part(&a->vcpus, &b->vcpus) &&
+	       same_part(&a->ram, &b->ram) && a->reach == b->reach && a->ports_max == b->ports_max;
+}
+
 uint64_t offer_diff(const struct offer *a, const struct offer *b)
 {
-	uint64_t bits = 0;
+	uint64_t bits = same_terms(a, b) ? 0 : OFFER_TERMS;
 	BUF x = {0};
 	BUF y = {0};
 
@@ -103,18 +114,43 @@ uint64_t offer_diff(const struct offer *a, const struct offer *b)
 	return bits;
 }
 
-int64_t offer_price(const struct offer *o, int64_t disk_gb)
-{
-	int64_t more = disk_gb == UNKNOWN ? 0 : disk_gb - o->disk_gb;
+/* ---- shapes ---- */
 
-	if (disk_gb != UNKNOWN && o->disk_max_gb != UNKNOWN && disk_gb > o->disk_max_gb)
+/* What more of a part costs. A size is at most 10^6 (spec), a rate below 10^12 (dialect): no overflow.
+ * Rounded up: a cap is compared with it. */
+static int64_t part_price(const struct part *p, int64_t size)
+{
+	int64_t more = size == UNKNOWN ? 0 : (size - p->size) * p->rate_u9;
+
+	return more > 0 ? (more + 999) / 1000 : more / 1000;
+}
+
+struct shape_excess offer_lacks(const struct offer *o, const struct shape *shape)
+{
+	const struct {
+		const struct part *part;
+		int64_t asked;
+		const char *key, *unit;
+	} parts[] = {
+		{&o->disk, shape->disk_gb, "disk_gb", " GB"},
+		{&o->vcpus, shape->vcpus, "vcpus", ""},
+		{&o->ram, shape->ram_gb, "ram_gb", " GB"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (parts[i].asked != UNKNOWN && parts[i].part->max != UNKNOWN &&
+		    parts[i].asked > parts[i].part->max)
+			return (struct shape_excess){parts[i].key, parts[i].unit, parts[i].asked,
+						     parts[i].part->max};
+	return (struct shape_excess){0};
+}
+
+int64_t offer_price(const struct offer *o, const struct shape *shape)
+{
+	if (offer_lacks(o, shape).key)
 		return UNKNOWN;
-	if (!o->disk_rate_u9 || !more)
-		return o->price_u6;
-	/* Rounded up: a cap is compared with it. A disk has at most 10^6 GB (spec), a rate is below
-	 * 10^12 (dialect): no overflow. */
-	more *= o->disk_rate_u9;
-	return o->price_u6 + (more > 0 ? (more + 999) / 1000 : more / 1000);
+	return o->price_u6 + part_price(&o->disk, shape->disk_gb) +
+	       part_price(&o->vcpus, shape->vcpus) + part_price(&o->ram, shape->ram_gb);
 }
 
 int64_t vram_nominal_gb(int64_t mb)

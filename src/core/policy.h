@@ -35,7 +35,8 @@ struct policy {
 	int64_t local_max_sessions;
 	int64_t orphan_grace_us; /* ORPHAN_GRACE_PERIOD */
 	bool orphan_destroy;	 /* ORPHAN_ACTION=destroy */
-	int64_t default_disk_gb; /* DEFAULT_DISK_GB */
+	/* DEFAULT_DISK_GB, DEFAULT_VCPUS, DEFAULT_RAM_GB; UNKNOWN: the spec must say it */
+	int64_t default_disk_gb, default_vcpus, default_ram_gb;
 };
 
 #define DRAFTS_PER_USER_MAX 100 /* lifecycle.md, States */

@@ -89,11 +89,7 @@ struct instance {
 	struct port_map ports[PORTS_MAX];
 	size_t port_count;
 	bool interruptible;
-};
-
-/* What a machine is to have beyond its GPUs; UNKNOWN: the provider's default. */
-struct shape {
-	int64_t disk_gb;
+	unsigned reach; /* how it is reached, as far as its address tells; 0: it does not */
 };
 
 struct create_args {
@@ -110,6 +106,7 @@ struct create_args {
 	const int64_t *ports;	 /* to be mapped */
 	size_t port_count;
 	int64_t bid_u6; /* USD an hour: interruptible; UNKNOWN: on demand */
+	unsigned reach; /* one bit of the offer's; 0: it has no choice */
 };
 
 /* One page of a search. A plain value: it travels to a worker thread with the reply. */
@@ -117,7 +114,7 @@ struct page_ask {
 	char gpu[64];	       /* a gpu_type of its offers, exact; "": all */
 	int64_t from_price_u6; /* rows from this price on; 0: from the cheapest */
 	int64_t limit;	       /* rows asked for */
-	int64_t disk_gb;       /* priced for it */
+	struct shape shape;    /* priced for it; UNKNOWN or 0: the dialect's own */
 	bool interruptible;    /* the market of bids instead of the one on demand */
 };
 
@@ -165,6 +162,7 @@ struct result {
 	int64_t balance_u6;	/* ACCOUNT: USD left, or UNKNOWN */
 	char account[48];	/* ACCOUNT: whose key it is, the provider's own id; "" unknown */
 	int64_t retry_after_us; /* the provider's own word with a refusal, or UNKNOWN */
+	bool other_reach;	/* CREATE: refused only for the way in which it was to be reached */
 	int64_t took_us;	/* the exchange itself, without waiting its turn; 0: not measured */
 };
 
@@ -175,10 +173,13 @@ bool says_gone(const struct result *res);
 
 /* What a dialect's account needs; read from the settings by main.c. */
 struct account {
-	char base_url[256]; /* scheme://host[:port], no slash at the end */
-	const char *key;    /* secret; goes into one header and nowhere else */
-	char image[256];    /* when a spec names none */
-	bool account_key;   /* VASTAI_ACCOUNT_KEY */
+	char base_url[256];    /* scheme://host[:port], no slash at the end */
+	const char *key;       /* secret; goes into one header and nowhere else */
+	char image[256];       /* when a spec names none */
+	bool account_key;      /* VASTAI_ACCOUNT_KEY */
+	char balance_url[256]; /* likewise, of an API that is for the balance only; "": none */
+	const char
+		*balance_id; /* secret; what that API wants beside the key; NULL, "": not asked */
 };
 
 struct provider {

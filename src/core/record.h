@@ -9,7 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define JOURNAL_COLUMNS_MAX 72
+#define JOURNAL_COLUMNS_MAX 80
 
 enum journal_table {
 	J_SESSION, /* columns: session_fields; key: column 0 */

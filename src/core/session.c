@@ -56,7 +56,7 @@ void session_init(struct session *s)
 	s->dir_mode = 0750;
 	s->hours = s->gpu_count = s->vram_gb = UNKNOWN;
 	s->price_u6 = s->price_quoted_u6 = s->cap_u6 = UNKNOWN;
-	s->rate_u6 = s->disk_gb = s->bid_u6 = UNKNOWN;
+	s->rate_u6 = s->disk_gb = s->vcpus = s->ram_gb = s->bid_u6 = UNKNOWN;
 }
 
 void session_free(struct session *s)

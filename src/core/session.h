@@ -139,7 +139,11 @@ void secret_wipe(struct secret *s);
 	N(disk_gb)    /* as bought; UNKNOWN: the default */                         \
 	N(bid_u6)     /* USD an hour; UNKNOWN: on demand */                         \
 	N(attached)   /* how many keys this attempt's instance was given */         \
-	L(ports)      /* lines "PORT HOST HOSTPORT" of the machine's mapped ports */
+	L(ports)      /* lines "PORT HOST HOSTPORT" of its mapped ports */          \
+	/* Version 3. */                                                            \
+	N(vcpus)  /* as bought; UNKNOWN: the default, or no choice */               \
+	N(ram_gb) /* likewise */                                                    \
+	N(reach)  /* enum reach that this attempt asked for; 0: no choice */
 
 struct session {
 #define T(name, size) char name[size];

@@ -26,6 +26,8 @@ void spec_init(struct spec *s)
 		.protect = UNKNOWN,
 		.bid_u6 = UNKNOWN,
 		.disk_gb = UNKNOWN,
+		.vcpus = UNKNOWN,
+		.ram_gb = UNKNOWN,
 		.launch_mode = UNKNOWN,
 	};
 }
@@ -427,6 +429,12 @@ static void spec_put_key(const struct spec *s, enum spec_key_id id, struct buf *
 		break;
 	case K_DISK_GB:
 		put_int(name, s->disk_gb, out);
+		break;
+	case K_VCPUS:
+		put_int(name, s->vcpus, out);
+		break;
+	case K_RAM_GB:
+		put_int(name, s->ram_gb, out);
 		break;
 	case K_IMAGE:
 		put_text(name, s->image, out);

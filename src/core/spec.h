@@ -14,6 +14,8 @@
 #define SPEC_PORTS_MAX	  64   /* as many as a machine maps (PORTS_MAX) */
 #define SPEC_ON_START_MAX 4096 /* bytes; Vast.ai's limit */
 #define SPEC_DISK_GB_MAX  1000000
+#define SPEC_VCPUS_MAX	  1024
+#define SPEC_RAM_GB_MAX	  65536
 #define SPEC_BID_MIN_U6	  1000 /* what Vast.ai takes: 0.001 .. 128 USD an hour */
 #define SPEC_BID_MAX_U6	  128000000
 
@@ -55,7 +57,7 @@ struct spec {
 	int64_t protect;	/* 0, 1 */
 	bool commit;		/* the word `commit` stood in it */
 	int64_t bid_u6;		/* USD an hour; belongs to interruptible=1 of the query */
-	int64_t disk_gb;
+	int64_t disk_gb, vcpus, ram_gb;
 	char image[256];
 	char template_id[65];
 	char *on_start; /* owned; any text, line breaks too; NULL */
@@ -89,7 +91,9 @@ enum spec_want {
 	WANT_ON_START = 8,
 	WANT_PORTS = 16,
 	WANT_BID = 32,
-	WANT_ALL = 63
+	WANT_VCPUS = 64,
+	WANT_RAM = 128,
+	WANT_ALL = 255
 };
 /* The bits that this spec asks for. */
 unsigned spec_wants(const struct spec *s);

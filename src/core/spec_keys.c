@@ -66,6 +66,10 @@ const struct spec_key spec_keys[] = {
 		   "machine",
 		   "bid=0.15"},
 	[K_DISK_GB] = {"disk_gb", NULL, "GB", "size of the machine's disk", "disk_gb=100"},
+	[K_VCPUS] = {"vcpus", NULL, NULL,
+		     "virtual CPUs of the machine, where the provider lets you choose", "vcpus=16"},
+	[K_RAM_GB] = {"ram_gb", NULL, "GB",
+		      "memory of the machine, where the provider lets you choose", "ram_gb=64"},
 	[K_IMAGE] = {"image", "docker_image", NULL, "container image to run, with its tag",
 		     "image=pytorch/pytorch:latest"},
 	[K_TEMPLATE] = {"template", "template_hash_id", NULL,
@@ -92,8 +96,8 @@ _Static_assert(ARRAY_LEN(spec_keys) == K_COUNT, "every key has a row");
 
 /* Of later stages, and REST fields that go with them. */
 static const char *const later_keys[] = {
-	"idle_minutes", "storage_policy", "vcpus",	"ram_gb",      "on_stop",
-	"model_id",	"quantization",	  "auto_retry", "gpu_indices", "idle_threshold_minutes",
+	"idle_minutes", "storage_policy", "on_stop",	 "model_id",
+	"quantization", "auto_retry",	  "gpu_indices", "idle_threshold_minutes",
 };
 
 /* ---- reading: each gets the value, and says "must ..." if it does not like it ---- */
@@ -348,6 +352,8 @@ static const struct {
 	[K_PROTECT] = {TAKES_BOOL, read_protect},
 	[K_BID] = {TAKES_NUMBER, spec_read_bid},
 	[K_DISK_GB] = {TAKES_NUMBER, spec_read_disk},
+	[K_VCPUS] = {TAKES_NUMBER, spec_read_vcpus},
+	[K_RAM_GB] = {TAKES_NUMBER, spec_read_ram},
 	[K_IMAGE] = {TAKES_TEXT, spec_read_image},
 	[K_TEMPLATE] = {TAKES_TEXT, spec_read_template},
 	[K_ON_START] = {TAKES_TEXT, spec_read_on_start},

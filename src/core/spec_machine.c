@@ -14,7 +14,8 @@ const char *const launch_mode_names[1] = {"ssh"};
 
 unsigned spec_wants(const struct spec *s)
 {
-	return (s->disk_gb != UNKNOWN ? WANT_DISK : 0u) | (s->image[0] ? WANT_IMAGE : 0u) |
+	return (s->disk_gb != UNKNOWN ? WANT_DISK : 0u) | (s->vcpus != UNKNOWN ? WANT_VCPUS : 0u) |
+	       (s->ram_gb != UNKNOWN ? WANT_RAM : 0u) | (s->image[0] ? WANT_IMAGE : 0u) |
 	       (s->template_id[0] ? WANT_TEMPLATE : 0u) | (s->on_start ? WANT_ON_START : 0u) |
 	       (s->port_count ? WANT_PORTS : 0u) |
 	       (s->bid_u6 != UNKNOWN || spec_interruptible(s) ? WANT_BID : 0u);
@@ -35,6 +36,16 @@ int spec_read_bid(struct spec *s, struct str v, struct error *why)
 int spec_read_disk(struct spec *s, struct str v, struct error *why)
 {
 	return parse_int(v, 1, SPEC_DISK_GB_MAX, &s->disk_gb, why);
+}
+
+int spec_read_vcpus(struct spec *s, struct str v, struct error *why)
+{
+	return parse_int(v, 1, SPEC_VCPUS_MAX, &s->vcpus, why);
+}
+
+int spec_read_ram(struct spec *s, struct str v, struct error *why)
+{
+	return parse_int(v, 1, SPEC_RAM_GB_MAX, &s->ram_gb, why);
 }
 
 /* 1 to max of letters, digits and `more`; the first is a letter or digit. */

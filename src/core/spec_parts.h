@@ -29,6 +29,8 @@ enum spec_key_id {
 	K_PROTECT,
 	K_BID,
 	K_DISK_GB,
+	K_VCPUS,
+	K_RAM_GB,
 	K_IMAGE,
 	K_TEMPLATE,
 	K_ON_START,
@@ -76,6 +78,8 @@ int spec_env_set(struct spec *s, struct str name, struct str value, bool once, s
 /* spec_machine.c: how these keys' values are read. */
 int spec_read_bid(struct spec *s, struct str v, struct error *why);
 int spec_read_disk(struct spec *s, struct str v, struct error *why);
+int spec_read_vcpus(struct spec *s, struct str v, struct error *why);
+int spec_read_ram(struct spec *s, struct str v, struct error *why);
 int spec_read_image(struct spec *s, struct str v, struct error *why);
 int spec_read_template(struct spec *s, struct str v, struct error *why);
 int spec_read_on_start(struct spec *s, struct str v, struct error *why);

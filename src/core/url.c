@@ -132,3 +132,16 @@ int cloud_url_check(const char *url, bool allow_insecure, struct error *why)
 			    host);
 	return 0;
 }
+
+void url_put_encoded(struct buf *b, const char *s)
+{
+	static const char plain[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
+
+	for (; *s; s++) {
+		if (strchr(plain, *s))
+			buf_putc(b, *s);
+		else
+			buf_printf(b, "%%%02X", (unsigned char)*s);
+	}
+}

@@ -14,7 +14,22 @@ unsigned provider_can(const struct provider *p)
 {
 	if (!p->dialect)
 		return p->can;
-	return p->dialect->bids ? WANT_ALL : WANT_ALL & ~(unsigned)WANT_BID;
+	return WANT_ALL & ~(p->dialect->lacks | (p->dialect->bids ? 0u : (unsigned)WANT_BID));
+}
+
+struct shape provider_shape(const struct provider *p, const struct shape *wanted)
+{
+	const struct dialect *d = p->dialect;
+	unsigned can = provider_can(p);
+	struct shape s = {can & WANT_DISK && wanted->disk_gb > 0 ? wanted->disk_gb : UNKNOWN,
+			  can & WANT_VCPUS && wanted->vcpus > 0 ? wanted->vcpus : UNKNOWN,
+			  can & WANT_RAM && wanted->ram_gb > 0 ? wanted->ram_gb : UNKNOWN};
+
+	if (d && s.disk_gb != UNKNOWN && s.disk_gb < d->disk_min_gb)
+		s.disk_gb = d->disk_min_gb;
+	if (d && d->fit)
+		d->fit(&s);
+	return s;
 }
 
 bool says_gone(const struct result *res)

@@ -29,8 +29,11 @@ struct wire_ask {
 struct wire_request {
 	enum http_method method;
 	struct buf path;   /* from the first slash, query encoded; never a secret */
-	struct buf body;   /* sent as application/json; empty: none */
+	struct buf body;   /* empty: none */
 	unsigned endpoint; /* index into the dialect's endpoints */
+	bool form;	   /* the body is application/x-www-form-urlencoded, not application/json */
+	bool keyless;	   /* the key stands in the body, which is secret, not in a header */
+	const char *origin; /* instead of the account's base_url, borrowed from it; NULL: no */
 };
 
 /* A whole reply. Bytes are hostile. */
@@ -72,7 +75,12 @@ struct endpoint {
 	int64_t spacing_us; /* least time between two of them (source: the wire page) */
 	int64_t burst;	    /* how many may come at once before spacing counts; at least 1 */
 	int64_t penalty_us; /* additional pause after a 429 of this endpoint; 0: none */
+	int64_t timeout_us; /* of one request where it is known to be slow; 0: the engine's */
 };
+
+/* The shape that a machine of this spec gets: no smaller than the provider makes them, UNKNOWN where it
+ * leaves no choice. */
+struct shape provider_shape(const struct provider *p, const struct shape *wanted);
 
 struct dialect {
 	const char *auth_prefix; /* header that carries the key: "Authorization: Bearer " */
@@ -82,10 +90,14 @@ struct dialect {
 						    * kept for destroys */
 	int64_t page_rows; /* rows that a search page may bring, the provider's cap if it has one */
 	int64_t pages_per_refresh; /* searches of one refresh of the market (lifecycle.md, Timers) */
-	int64_t disk_min_gb;	   /* the provider's own minimum */
-	bool attach_key;	   /* CALL_ATTACH exists and is needed after a create */
-	bool bids;		   /* interruptible=1 exists */
-	bool templates;		   /* CALL_TEMPLATES exists */
+	bool whole_market;   /* one search brings all offers there are, and it knows no filter */
+	int64_t disk_min_gb; /* the provider's own minimum */
+	/* Round what is known of a shape up to what the provider makes. NULL: every size is made. */
+	void (*fit)(struct shape *shape);
+	unsigned lacks;	      /* what a spec cannot ask for: bits of enum spec_want, bids aside */
+	bool attach_key;      /* CALL_ATTACH exists and is needed after a create */
+	bool bids;	      /* interruptible=1 exists */
+	bool templates;	      /* CALL_TEMPLATES exists */
 	bool lists_show_boot; /* a list tells what a look tells: booting machines are polled by it */
 
 	/* The request for a call; cursor only for CALL_LIST. -EINVAL and a sentence where the dialect

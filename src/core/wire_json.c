@@ -23,10 +23,12 @@ struct walk {
 	struct buf envelope;
 	char stack[WIRE_DEPTH_MAX]; /* closing brackets that are due */
 	size_t depth;
+	size_t on_path;	   /* members of rows_key that are open around here */
 	size_t rows_depth; /* depth inside the rows' brackets; 0: not in the rows */
 	size_t row_start;
 	char prev;	/* the last token: a bracket, ',' or ':'; 'v': a value */
-	bool rows_next; /* the key that was just read is rows_key */
+	bool rows_next; /* the key that was just read is rows_key, */
+	bool path_next; /* or a part of it that more follows */
 	bool rows_seen, bad;
 };
 
@@ -253,6 +255,9 @@ static void walk_open(struct walk *w)
 		skip_deep(w);
 		return;
 	}
+	if (w->path_next && w->prev == ':' && c == '{')
+		w->on_path++;
+	w->path_next = false;
 	w->stack[w->depth++] = c == '{' ? '}' : ']';
 	w->at++;
 	w->prev = c;
@@ -283,18 +288,38 @@ static void walk_close(struct walk *w)
 		buf_putc(w->out, c);
 	}
 	w->depth--;
+	if (w->on_path && w->on_path >= w->depth)
+		w->on_path = w->depth ? w->depth - 1 : 0;
+}
+
+/* Part `i` of rows_key. */
+static struct str path_part(const struct walk *w, size_t i)
+{
+	const char *p = w->rows_key;
+
+	for (; i; i--)
+		p += strcspn(p, ".") + 1;
+	return (struct str){p, strcspn(p, ".")};
 }
 
 static void walk_key_or_text(struct walk *w)
 {
-	bool key = w->rows_key && w->depth == 1 && w->stack[0] == '}' &&
+	/* Objects on the path are the outermost ones, one in the other. */
+	bool key = w->rows_key && w->depth == w->on_path + 1 && w->stack[w->depth - 1] == '}' &&
 		   (w->prev == '{' || w->prev == ',');
 	size_t start = 0, len = 0;
+	struct str part;
+	bool same;
 
 	walk_string(w, &start, &len);
-	w->rows_next = key && !w->bad && !w->out->failed && len == strlen(w->rows_key) &&
-		       memcmp(w->out->data + start, w->rows_key, len) == 0;
+	w->rows_next = w->path_next = false;
 	w->prev = 'v';
+	if (!key || w->bad || w->out->failed)
+		return;
+	part = path_part(w, w->on_path);
+	same = len == part.n && memcmp(w->out->data + start, part.p, len) == 0;
+	w->rows_next = same && !part.p[part.n];
+	w->path_next = same && part.p[part.n];
 }
 
 static void walk_token(struct walk *w)
@@ -479,4 +504,33 @@ void wire_text(const json_t *o, const char *key, char *out, size_t size)
 const char *wire_word(const json_t *o, const char *key)
 {
 	return json_string_value(json_object_get(o, key));
+}
+
+/* ---- texts with a meaning ---- */
+
+static bool is_host(const char *s)
+{
+	static const char allowed[] =
+		".-:abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789";
+
+	return *s && *s != '.' && *s != '-' && s[strspn(s, allowed)] == '\0';
+}
+
+void wire_host(const json_t *o, const char *key, char *out, size_t size)
+{
+	char text[256];
+
+	wire_text(o, key, text, sizeof text);
+	copy_text(out, size, is_host(text) && strlen(text) < size ? text : "");
+}
+
+void wire_label(const json_t *o, const char *key, char *out, size_t size)
+{
+	const char *raw = wire_word(o, key);
+
+	printable_text(out, size, raw ? raw : "");
+	if (raw && strcmp(out, raw) != 0) {
+		out[0] = '?';
+		printable_text(out + 1, size - 1, raw);
+	}
 }

@@ -10,7 +10,7 @@
  * text "?" (and not null, which means something). An object with a member twice is a bad row, and an envelope with one
  * is unreadable: which of the two is meant would be a guess.
  *
- * Pure; any thread. Tests: tests/unit/test_wire_json.c, tests/fuzz/fuzz_vastai.c.
+ * Pure; any thread. Tests: tests/unit/test_wire_json.c, tests/fuzz.
  */
 #ifndef GPUFS_CORE_WIRE_JSON_H
 #define GPUFS_CORE_WIRE_JSON_H
@@ -36,8 +36,9 @@ struct wire_json {
 	size_t *row_end, row_cap;
 };
 
-/* Read a body. rows_key names the member of the reply whose value holds the rows (a reply that is an
- * array is itself the rows); NULL: there are none. Call wire_json_free in any case. */
+/* Read a body. rows_key names the member of the reply whose value holds the rows, "data.rows" a member of
+ * its member (a reply that is an array is itself the rows); NULL: there are none. Call wire_json_free in any
+ * case. */
 void wire_json_read(struct wire_json *j, const char *body, size_t len, const char *rows_key);
 /* Row i as a new reference (json_decref); NULL if it is no object or cannot be read. */
 json_t *wire_json_row(const struct wire_json *j, size_t i);
@@ -58,6 +59,12 @@ bool wire_id(const json_t *o, const char *key, char *out, size_t size);
 int wire_flag(const json_t *o, const char *key);
 /* For people: one line (printable_text), cut at size; "" where there is no text. */
 void wire_text(const json_t *o, const char *key, char *out, size_t size);
+/* A name or address that ssh may be given: it cannot look like an option or hold a command. "" where the
+ * text is none; white space at its ends, which was seen, is left out. */
+void wire_host(const json_t *o, const char *key, char *out, size_t size);
+/* A label, for telling ours from others': one that is not exactly what it is printed as (blanks at the
+ * ends, control bytes, too long) begins with '?', so that it does not become one of ours by being cleaned. */
+void wire_label(const json_t *o, const char *key, char *out, size_t size);
 /* The text as it came, for comparing; NULL if there is none. Borrowed from o. */
 const char *wire_word(const json_t *o, const char *key);
 

@@ -11,7 +11,8 @@
 struct purchase {
 	struct spec spec;
 	const struct offer *offer;
-	int64_t price_u6, disk_gb; /* of a machine for this spec there */
+	int64_t price_u6; /* of a machine for this spec there */
+	struct shape shape;
 	int64_t hours, cap_u6, hard_max_us;
 };
 
@@ -125,7 +126,7 @@ static int choose(const struct engine *e, const struct session *s, struct purcha
 	err = b->spec.offer[0] ? pick_named(&p, why) : pick_best(&p, why);
 	b->offer = p.offer;
 	b->price_u6 = p.price_u6;
-	b->disk_gb = p.disk_gb;
+	b->shape = p.shape;
 	b->cap_u6 = p.cap_u6;
 	if (b->spec.wait_us > 0 && p.cap_u6 != UNKNOWN &&
 	    (err == -ENOSPC || (err == -EHOSTUNREACH && !b->spec.offer[0])))
@@ -247,7 +248,8 @@ int engine_spec_set(struct engine *e, const struct caller *who, const struct ses
 
 /* ---- commit ---- */
 
-static void fill_offer(struct session *s, const struct offer *o, int64_t price_u6, int64_t disk_gb)
+static void fill_offer(struct session *s, const struct offer *o, int64_t price_u6,
+		       const struct shape *shape)
 {
 	COPY(s->provider, o->provider);
 	COPY(s->offer_id, o->id);
@@ -256,7 +258,9 @@ static void fill_offer(struct session *s, const struct offer *o, int64_t price_u
 	s->gpu_count = o->gpu_count;
 	s->vram_gb = o->vram_gb;
 	s->price_quoted_u6 = s->price_u6 = price_u6;
-	s->disk_gb = disk_gb;
+	s->disk_gb = shape->disk_gb;
+	s->vcpus = shape->vcpus;
+	s->ram_gb = shape->ram_gb;
 }
 
 static void fill_order(struct session *next, const struct purchase *b, const struct policy *p,
@@ -286,7 +290,7 @@ static void fill_order(struct session *next, const struct purchase *b, const str
 	next->bought_us = next->running_us = next->expires_us = next->stopped_us = 0;
 	next->bid_u6 = sp->bid_u6;
 	if (b->offer)
-		fill_offer(next, b->offer, b->price_u6, b->disk_gb);
+		fill_offer(next, b->offer, b->price_u6, &b->shape);
 }
 
 /* The order's record is on disk. */
@@ -428,8 +432,12 @@ void engine_plan(struct engine *e, const struct session *s, const struct caller 
 		buf_printf(out, "offer %s\nprovider %s\nprice_per_hour ", b.offer->id,
 			   b.offer->provider);
 		put_money(out, b.price_u6);
-		if (b.disk_gb != UNKNOWN)
-			buf_printf(out, "\ndisk_gb %d", (int)b.disk_gb);
+		if (b.shape.disk_gb != UNKNOWN)
+			buf_printf(out, "\ndisk_gb %d", (int)b.shape.disk_gb);
+		if (b.shape.vcpus != UNKNOWN)
+			buf_printf(out, "\nvcpus %d", (int)b.shape.vcpus);
+		if (b.shape.ram_gb != UNKNOWN)
+			buf_printf(out, "\nram_gb %d", (int)b.shape.ram_gb);
 	} else {
 		buf_puts(out, "offer\nwhy no offer matches now: it would wait for one");
 	}
@@ -446,6 +454,22 @@ void engine_plan(struct engine *e, const struct session *s, const struct caller 
 }
 
 /* ---- the offer of the next attempt ---- */
+
+/* How a machine of this offer is to be reached: a way that was not refused there yet, forwarded ports
+ * before an address, which are few. */
+static unsigned reach_of(struct life *l, const struct offer *o)
+{
+	unsigned left;
+
+	if (strcmp(l->reach_offer, o->id) != 0) {
+		COPY(l->reach_offer, o->id);
+		l->reach_tried = 0;
+	}
+	left = o->reach & ~l->reach_tried;
+	if (!left)
+		left = o->reach;
+	return left & REACH_FORWARD ? REACH_FORWARD : left;
+}
 
 bool buy_choose(struct life *l, struct error *why)
 {
@@ -468,7 +492,8 @@ bool buy_choose(struct life *l, struct error *why)
 	spec_free(&sp);
 	if (err)
 		return false;
-	fill_offer(s, p.offer, p.price_u6, p.disk_gb);
+	fill_offer(s, p.offer, p.price_u6, &p.shape);
+	s->reach = reach_of(l, p.offer);
 	if (p.first) /* the first quote stays the measure of later attempts */
 		s->price_quoted_u6 = first.price_u6;
 	return true;

@@ -125,6 +125,25 @@ static void create_refused(struct life *l, struct source *src, const struct resu
 	event(l->e, l, NULL, "create_refused", "%s", res->text);
 }
 
+/* Refused only for the way in which it was to be reached, and there is another: a new attempt at the same
+ * offer takes that. */
+static bool create_other_reach(struct call_ref *r, const struct result *res)
+{
+	struct life *l = r->l;
+	struct session *s = &l->s;
+
+	if (res->verdict != SURE_NO || !res->other_reach || !s->reach)
+		return false;
+	l->reach_tried |= (unsigned)s->reach;
+	if (!(r->offer.reach & ~l->reach_tried))
+		return false;
+	create_undone(s);
+	l->o.next_choose_us = engine_now(l->e);
+	attempt_reason(l, "it is tried with another way to be reached: %s", res->text);
+	event(l->e, l, NULL, "create_refused", "%s; another way to be reached is tried", res->text);
+	return true;
+}
+
 /* Its turn came and it was not wanted any more, or not at these terms. Nothing was sent. */
 static void create_withdrawn(struct call_ref *r)
 {
@@ -180,7 +199,8 @@ static void create_answered(struct call_ref *r, const struct result *res)
 	switch (MUTANT(1) && res->verdict == UNSURE ? LATER : res->verdict) {
 	case SURE_NO:
 	case KEY_DEAD:
-		create_refused(l, r->src, res);
+		if (!create_other_reach(r, res))
+			create_refused(l, r->src, res);
 		break;
 	case LATER: /* not done, may be tried again: under a new label */
 		create_undone(&l->s);
@@ -221,7 +241,8 @@ static bool unwanted(struct call_ref *r, enum provider_error unfit, const char *
 /* All-in at our bid, if it is bid for (pick.c); UNKNOWN: not to be had any more. */
 static int64_t price_now(const struct offer *o, const struct session *s)
 {
-	int64_t price = offer_price(o, s->disk_gb);
+	const struct shape shape = {s->disk_gb, s->vcpus, s->ram_gb};
+	int64_t price = offer_price(o, &shape);
 
 	if (price == UNKNOWN || s->bid_u6 == UNKNOWN || o->min_bid_u6 == UNKNOWN)
 		return price;
@@ -297,7 +318,8 @@ static void create_fill(struct call_ref *r)
 		.authorized_keys = r->keys,
 		.env = sp->env,
 		.env_count = sp->env_count,
-		.shape = {.disk_gb = s->disk_gb},
+		.shape = {s->disk_gb, s->vcpus, s->ram_gb},
+		.reach = (unsigned)s->reach,
 		.image = sp->image[0] ? sp->image : r->src->p->account.image,
 		.template_id = sp->template_id[0] ? sp->template_id : NULL,
 		.on_start = sp->on_start,

@@ -144,10 +144,12 @@ void request_requeue(struct request *r, int64_t not_before_us)
 /* Providers quote what they were sent, keys too: such a sentence is not passed on. */
 static void hide_key(const struct cloud *c, char *text, size_t size)
 {
-	const char *key = c->p->account.key;
+	const char *const keys[] = {c->p->account.key, c->p->account.balance_id};
 
-	if (key && strlen(key) >= KEY_LEN_MIN && strstr(text, key))
-		copy_text(text, size, "the provider's words are left out: they quote the key");
+	for (size_t i = 0; i < ARRAY_LEN(keys); i++)
+		if (keys[i] && strlen(keys[i]) >= KEY_LEN_MIN && strstr(text, keys[i]))
+			copy_text(text, size,
+				  "the provider's words are left out: they quote the key");
 }
 
 void request_answer(struct request *r, struct result *res)

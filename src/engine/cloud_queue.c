@@ -157,11 +157,13 @@ static void refuse(struct request *r, struct gate g, int64_t now)
 static int64_t request_timeout(struct request *r, int64_t now)
 {
 	const struct op_row *op = &op_rows[r->op];
+	int64_t own_us = r->c->p->dialect->endpoints[r->wire.endpoint].timeout_us;
+	int64_t timeout_us = own_us ? own_us : op->timeout_us;
 
 	if (!op->read)
-		return op->timeout_us;
+		return timeout_us;
 	if (!r->deadline_us)
-		r->deadline_us = now + op->timeout_us;
+		r->deadline_us = now + timeout_us;
 	return r->deadline_us - now;
 }
 
@@ -173,9 +175,9 @@ static void request_send(struct request *r, int64_t now)
 	struct http_args args;
 
 	r->auth.secret = true;
-	buf_puts(&r->url, c->p->account.base_url);
+	buf_puts(&r->url, wire->origin ? wire->origin : c->p->account.base_url);
 	buf_puts(&r->url, wire->path.data);
-	if (c->p->account.key) {
+	if (c->p->account.key && !wire->keyless) {
 		buf_puts(&r->auth, c->p->dialect->auth_prefix);
 		buf_puts(&r->auth, c->p->account.key);
 	}
@@ -196,6 +198,7 @@ static void request_send(struct request *r, int64_t now)
 				  .auth = r->auth.len ? r->auth.data : NULL,
 				  .body = wire->body.len ? wire->body.data : NULL,
 				  .body_len = wire->body.len,
+				  .form = wire->form,
 				  .reply_max = op_rows[r->op].reply_max,
 				  .connect_us = CONNECT_US,
 				  .timeout_us = request_timeout(r, now),

@@ -14,14 +14,17 @@ static void timer_fired(void *arg)
 static void source_init(struct engine *e, struct provider *p, size_t i)
 {
 	const struct dialect *d = p->dialect;
-	int64_t disk_gb = e->p->default_disk_gb;
+	const struct policy *policy = e->p;
+	const struct shape wanted = {policy->default_disk_gb > 0 ? policy->default_disk_gb : 1,
+				     policy->default_vcpus, policy->default_ram_gb};
 	struct market_shape shape = {.provider = p->name};
 
 	if (d) {
 		shape.page_rows = d->page_rows;
 		shape.budget = d->pages_per_refresh;
-		shape.disk_gb = disk_gb > d->disk_min_gb ? disk_gb : d->disk_min_gb;
+		shape.machine = provider_shape(p, &wanted);
 		shape.bids = d->bids;
+		shape.whole = d->whole_market;
 	}
 	e->sources[i] = (struct source){.e = e,
 					.p = p,

@@ -70,8 +70,10 @@ struct life {
 	unsigned destroys, login_refusals, logins; /* of this attempt */
 	unsigned polls, attach_failures; /* lists that served it in transition; likewise */
 	int64_t keys;			 /* that the spec wants on a machine; 0: not counted yet */
-	bool priced;			 /* the price charged was seen */
-	bool told_running;		 /* the provider has said so, of this attempt */
+	char reach_offer[OFFER_ID_MAX];	 /* where ways to be reached were tried, and which */
+	unsigned reach_tried;
+	bool priced;	      /* the price charged was seen */
+	bool told_running;    /* the provider has said so, of this attempt */
 	int64_t addressed_us; /* monotonic: when its address became known; 0 = not seen */
 	bool end_counted;
 	int64_t next_us, next_put_us;

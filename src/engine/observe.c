@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #define SILENT_ALARM_US (15 * MINUTE_US) /* offline or unknown for so long is an alarm */
+#define FORWARDS_US	MINUTE_US /* ports that are not forwarded so long after running never are */
 
 /* ---- the provider's words ---- */
 
@@ -184,17 +185,35 @@ static bool take_host_key(struct session *s, const struct instance *in)
 	return true;
 }
 
+/* With an address of its own, all its ports are open as they are: those that the spec names. */
+static void put_open_ports(const struct session *s, const struct instance *in, struct buf *lines)
+{
+	struct spec sp;
+
+	if (parse_spec_of(s, &sp, NULL))
+		return;
+	for (size_t i = 0; i < sp.port_count; i++)
+		buf_printf(lines, "%d %s %d\n", (int)sp.ports[i], in->port_host, (int)sp.ports[i]);
+	spec_free(&sp);
+}
+
 /* None are said before it runs and after it was stopped: what is known then stays. */
 static bool take_ports(struct session *s, const struct instance *in)
 {
 	BUF lines = {0};
 
-	if (!in->port_host[0] || !in->port_count)
+	if (!in->port_host[0])
+		return false;
+	if (!in->port_count && in->reach == REACH_ADDRESS)
+		put_open_ports(s, in, &lines);
+	else if (!in->port_count)
 		return false;
 	for (size_t i = 0; i < in->port_count && i < PORTS_MAX; i++)
 		buf_printf(&lines, "%u %s %u\n", in->ports[i].port, in->port_host,
 			   in->ports[i].host_port);
 	CHECK(!lines.failed);
+	if (!lines.len)
+		return false;
 	if (s->ports && !strcmp(s->ports, lines.data))
 		return false;
 	free(s->ports);
@@ -277,12 +296,33 @@ static bool take_price(struct life *l, const struct instance *in)
 	return true;
 }
 
+/* Its ports were to be forwarded, and are not. The address is that of its host, then, on which somebody
+ * else may answer: it is not taken. A provider that forwards late gets a minute. */
+static bool forwards_lacking(struct life *l, const struct instance *in, struct instance *instead)
+{
+	const struct session *s = &l->s;
+
+	if (s->reach != REACH_FORWARD || in->reach != REACH_ADDRESS)
+		return false;
+	*instead = *in;
+	instead->ssh_host[0] = instead->port_host[0] = '\0';
+	if (in->status == INST_RUNNING && s->state == S_PROVISIONING && s->booted_us &&
+	    engine_now(l->e) > s->booted_us + FORWARDS_US) {
+		instead->status = INST_BROKEN;
+		COPY(instead->status_text, "its ports are not forwarded, so it cannot be reached");
+	}
+	return true;
+}
+
 bool take_instance(struct life *l, const struct instance *in, int64_t begun_us)
 {
+	struct instance instead;
 	bool changed = false;
 
 	if (in->status == INST_GONE)
 		return false;
+	if (forwards_lacking(l, in, &instead))
+		in = &instead;
 	changed |= take_status(l, in, begun_us);
 	changed |= take_id(&l->s, in);
 	changed |= take_address(l, in);

@@ -1,8 +1,8 @@
 /*
  * Which offer a spec takes, and what it costs there: one set of rules for plan, commit, the choice of
  * each attempt and the checks while a spec is written, so that none of them promises what another
- * refuses. Prices are all-in for the disk of the machine that is asked for, never the list's price for
- * its default disk. Loop thread. Tests: tests/unit/test_buy.c.
+ * refuses. Prices are all-in for the shape of the machine that is asked for, never the list's price for
+ * its default shape. Loop thread. Tests: tests/unit/test_buy.c.
  */
 #include "pick.h"
 
@@ -15,6 +15,8 @@ static const struct {
 	const char *key, *what;
 } abilities[] = {
 	{WANT_DISK, "disk_gb", "disks to choose from: its machines have the disk that they have"},
+	{WANT_VCPUS, "vcpus", "vCPUs to choose: its machines have the CPUs that they have"},
+	{WANT_RAM, "ram_gb", "memory to choose: its machines have the memory that they have"},
 	{WANT_IMAGE, "image", "container images"},
 	{WANT_TEMPLATE, "template", "templates"},
 	{WANT_ON_START, "on_start", "start scripts: log in and run it"},
@@ -46,22 +48,23 @@ bool failed_offer(const struct session *s, const char *id)
 
 /* ---- what it costs ---- */
 
-/* The disk that a machine there would get; UNKNOWN: the one it has. A provider's own minimum wins. */
-static int64_t disk_of(const struct engine *e, const struct source *src, const struct spec *sp)
+/* What a machine there would get; UNKNOWN in it: what it has. A provider's own minimum wins. */
+static struct shape shape_of(const struct engine *e, const struct source *src,
+			     const struct spec *sp)
 {
-	const struct dialect *d = src->p->dialect;
-	int64_t gb = sp->disk_gb != UNKNOWN ? sp->disk_gb : e->p->default_disk_gb;
+	const struct policy *p = e->p;
+	const struct shape wanted = {sp->disk_gb != UNKNOWN ? sp->disk_gb : p->default_disk_gb,
+				     sp->vcpus != UNKNOWN ? sp->vcpus : p->default_vcpus,
+				     sp->ram_gb != UNKNOWN ? sp->ram_gb : p->default_ram_gb};
 
-	if (!(provider_can(src->p) & WANT_DISK) || gb <= 0)
-		return UNKNOWN;
-	return d && gb < d->disk_min_gb ? d->disk_min_gb : gb;
+	return provider_shape(src->p, &wanted);
 }
 
-/* The most that it may cost in an hour; UNKNOWN: the machine has no such disk. The market of bids shows
+/* The most that it may cost in an hour; UNKNOWN: the machine has not so much. The market of bids shows
  * prices at the lowest bid, disk included, and a bid pays for the rest. */
-static int64_t price_of(const struct offer *o, int64_t disk_gb, int64_t bid_u6)
+static int64_t price_of(const struct offer *o, const struct shape *shape, int64_t bid_u6)
 {
-	int64_t price = offer_price(o, disk_gb);
+	int64_t price = offer_price(o, shape);
 
 	if (price == UNKNOWN || bid_u6 == UNKNOWN)
 		return price;
@@ -73,8 +76,8 @@ static int64_t price_of(const struct offer *o, int64_t disk_gb, int64_t bid_u6)
 static void take(struct pick *p, const struct offer *o, const struct source *src)
 {
 	p->offer = o;
-	p->disk_gb = disk_of(p->e, src, p->sp);
-	p->price_u6 = price_of(o, p->disk_gb, p->sp->bid_u6);
+	p->shape = shape_of(p->e, src, p->sp);
+	p->price_u6 = price_of(o, &p->shape, p->sp->bid_u6);
 }
 
 /* ---- may it be bought there, now ---- */
@@ -139,25 +142,51 @@ int pick_missing(const struct engine *e, const char *id, struct error *why)
 		    "offer=%s: there is no such offer on the market; see inventory/", id);
 }
 
+/* What the spec must say of the machine where no default says it. */
+static int check_shape_said(const struct engine *e, const struct source *src, const struct spec *sp,
+			    struct error *why)
+{
+	const struct policy *p = e->p;
+	const struct {
+		unsigned want;
+		int64_t said, fallback;
+		const char *key, *what, *setting;
+	} parts[] = {
+		{WANT_DISK, sp->disk_gb, p->default_disk_gb, "disk_gb",
+		 "the size of the machine's disk", "DEFAULT_DISK_GB"},
+		{WANT_VCPUS, sp->vcpus, p->default_vcpus, "vcpus", "the machine's virtual CPUs",
+		 "DEFAULT_VCPUS"},
+		{WANT_RAM, sp->ram_gb, p->default_ram_gb, "ram_gb", "the machine's memory in GB",
+		 "DEFAULT_RAM_GB"},
+	};
+
+	for (size_t i = 0; i < ARRAY_LEN(parts); i++)
+		if (provider_can(src->p) & parts[i].want && parts[i].said == UNKNOWN &&
+		    parts[i].fallback == UNKNOWN)
+			return fail(why, ERR_INVALID, "the spec needs %s=N, %s (%s is none)",
+				    parts[i].key, parts[i].what, parts[i].setting);
+	return 0;
+}
+
 int pick_check(const struct engine *e, const struct offer *o, const struct spec *sp, bool whole,
 	       struct error *why)
 {
 	const struct source *src = source_of(e, o->provider);
 	unsigned lacks = src ? spec_wants(sp) & ~provider_can(src->p) : 0;
-	int64_t disk = src ? disk_of(e, src, sp) : UNKNOWN;
+	struct shape shape = {UNKNOWN, UNKNOWN, UNKNOWN};
+	struct shape_excess excess;
 	BUF bid = {.max = 32}, low = {.max = 32};
 
 	if (lacks)
 		return fail_lacking(o, lacks, why);
-	if (whole && src && provider_can(src->p) & WANT_DISK && sp->disk_gb == UNKNOWN &&
-	    e->p->default_disk_gb == UNKNOWN)
-		return fail(why, ERR_INVALID,
-			    "the spec needs disk_gb=N, the size of the machine's disk "
-			    "(DEFAULT_DISK_GB is none)");
-	if (disk != UNKNOWN && price_of(o, disk, UNKNOWN) == UNKNOWN)
-		return fail(why, ERR_RANGE,
-			    "offer=%s has a disk of at most %" PRId64 " GB, not %" PRId64, o->id,
-			    o->disk_max_gb, disk);
+	if (whole && src && check_shape_said(e, src, sp, why))
+		return -EINVAL;
+	if (src)
+		shape = shape_of(e, src, sp);
+	excess = offer_lacks(o, &shape);
+	if (excess.key)
+		return fail(why, ERR_RANGE, "%s: offer=%s has at most %" PRId64 "%s, not %" PRId64,
+			    excess.key, o->id, excess.max, excess.unit, excess.asked);
 	if (sp->port_count && o->ports_max != UNKNOWN && o->ports_max <= (int64_t)sp->port_count)
 		return fail(why, ERR_RANGE,
 			    "ports: offer=%s can map %" PRId64 " ports, SSH's own among them; the "

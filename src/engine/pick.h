@@ -20,8 +20,8 @@ struct pick {
 
 	/* What was chosen. */
 	const struct offer *offer; /* NULL: none. Borrowed from the market */
-	int64_t price_u6;	   /* all-in for the disk below, at the bid */
-	int64_t disk_gb;	   /* UNKNOWN: the machine's own */
+	int64_t price_u6;	   /* all-in for the shape below, at the bid */
+	struct shape shape;	   /* UNKNOWN in it: the machine's own */
 };
 
 /* Does the spec ask for what this offer has not? `whole`: it is complete, so that what is missing counts

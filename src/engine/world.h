@@ -84,7 +84,8 @@ struct http_args {
 	enum http_method method;
 	const char *url;  /* absolute; never a secret */
 	const char *auth; /* whole header line with the key, or NULL; secret */
-	const char *body; /* NULL: none; sent as application/json */
+	const char *body; /* NULL: none */
+	bool form;	  /* the body is application/x-www-form-urlencoded, not application/json */
 	size_t body_len, reply_max;
 	int64_t connect_us, timeout_us; /* limits of connecting, and of the whole */
 	/* A create: own connection, no resend whatever libcurl believes (faults.md, first fact). */

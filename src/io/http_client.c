@@ -379,11 +379,12 @@ static CURLcode set_connection(struct http_send *h, const struct place *to)
 static CURLcode set_headers(struct http_send *h, const struct http_args *args)
 {
 	static char no_expect[] = "Expect:", json[] = "Content-Type: application/json";
+	static char form[] = "Content-Type: application/x-www-form-urlencoded";
 	static char no_type[] = "Content-Type:";
 	CURLcode code = CURLE_OK;
 
 	h->headers[0].data = no_expect;
-	h->headers[1].data = args->body ? json : no_type;
+	h->headers[1].data = !args->body ? no_type : args->form ? form : json;
 	h->headers[0].next = &h->headers[1];
 	if (args->auth) {
 		h->headers[2].data = (char *)args->auth;

@@ -15,7 +15,7 @@
 #include "../core/record.h"
 #include "../engine/world.h"
 
-#define STORE_VERSION	    2 /* PRAGMA user_version that this program writes */
+#define STORE_VERSION	    3 /* PRAGMA user_version that this program writes */
 #define STORE_BALLAST_BYTES ((int64_t)4 << 20)
 
 /* ---- store_queue.c: one thread at a time, which store.c sees to ---- */

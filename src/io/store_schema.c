@@ -87,6 +87,10 @@ static const char *const migrations[STORE_VERSION] = {
 	"ALTER TABLE session ADD COLUMN bid_u6 INTEGER DEFAULT -1;"
 	"ALTER TABLE session ADD COLUMN attached INTEGER DEFAULT 0;"
 	"ALTER TABLE session ADD COLUMN ports TEXT;",
+	/* To 3: shapes, and how a machine is reached. */
+	"ALTER TABLE session ADD COLUMN vcpus INTEGER DEFAULT -1;"
+	"ALTER TABLE session ADD COLUMN ram_gb INTEGER DEFAULT -1;"
+	"ALTER TABLE session ADD COLUMN reach INTEGER DEFAULT 0;",
 };
 
 /* ---- errors ---- */

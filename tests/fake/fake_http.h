@@ -34,6 +34,7 @@ struct fake_http_reply {
 	int status;
 	const char *content_type; /* static; "" = the header is left out */
 	char location[256];	  /* header Location, or "" */
+	int retry_after_s;	  /* header Retry-After; 0: none */
 	struct buf body;
 	int64_t delay_us; /* from the request to the first byte (or to the closing) */
 	enum fake_delivery delivery;

@@ -1,7 +1,7 @@
 /*
  * fakecloud: a strict fake of a GPU cloud over HTTP on loopback, for tests.
  *
- *	fakecloud --provider vastai --control SOCKET [--port N] [--ready-file F] [--seed S]
+ *	fakecloud --provider vastai|tensordock --control SOCKET [--port N] [--ready-file F] [--seed S]
  *		[--time-factor X] [--offers N] [--key K] [--calm] [--ssh --dir D]
  *	fakecloud --ctl SOCKET COMMAND...        (`help` lists the commands)
  *
@@ -28,7 +28,7 @@
 #include "../../src/core/check.h"
 #include "fakecloud.h"
 
-static const struct fake_cloud *const clouds[] = {&fake_cloud_vastai};
+static const struct fake_cloud *const clouds[] = {&fake_cloud_vastai, &fake_cloud_tensordock};
 
 static volatile sig_atomic_t told_to_end;
 

@@ -27,6 +27,7 @@ struct fake_guest {
 /* A provider's state machine behind a server. */
 struct fake_cloud {
 	const char *name;
+	const char *user; /* whom its machines let in; NULL: root */
 	void *(*make)(const struct fake_options *o, int64_t epoch_us);
 	void (*free)(void *cloud);
 	void (*request)(void *cloud, int64_t now_us, const struct fake_http_request *q,
@@ -40,7 +41,7 @@ struct fake_cloud {
 	void (*keys)(void *cloud, int64_t now_us, int64_t id, struct buf *out);
 	void (*endpoint)(void *cloud, int64_t id, const char *host, int port, int direct_port);
 };
-extern const struct fake_cloud fake_cloud_vastai;
+extern const struct fake_cloud fake_cloud_vastai, fake_cloud_tensordock;
 
 enum server_mode {
 	MODE_OK,

@@ -236,6 +236,8 @@ static void put_head(const struct server *s, struct buf *b, const struct fake_ht
 		buf_printf(b, "Content-Type: %s\r\n", r->content_type);
 	if (r->location[0])
 		buf_printf(b, "Location: %s\r\n", r->location);
+	if (r->retry_after_s)
+		buf_printf(b, "Retry-After: %d\r\n", r->retry_after_s);
 	if (chunked)
 		buf_puts(b, "Transfer-Encoding: chunked\r\n");
 	else

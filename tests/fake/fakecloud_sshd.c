@@ -141,18 +141,38 @@ static void keygen(const struct guest *g)
 
 /* ---- processes ---- */
 
-/* Where mounting is not allowed, the home stays the real one. */
-static void own_world(const struct guest *g)
+/* The account that the cloud's images have, which the test machine has not: root by another name. It is
+ * written before the fork and seen by this machine's sshd only. */
+static void passwd_write(const struct server *s, const struct guest *g)
 {
-	char home[300], name[40];
+	BUF text = {.data = NULL};
+	char line[512];
+	FILE *f = s->cloud->user ? fopen("/etc/passwd", "r") : NULL;
+
+	if (!f)
+		return;
+	while (fgets(line, sizeof(line), f))
+		buf_puts(&text, line);
+	fclose(f);
+	buf_printf(&text, "%s:x:0:0::/root:/bin/bash\n", s->cloud->user);
+	file_write(g, "passwd", text.data, text.len);
+}
+
+/* Where mounting is not allowed, the home stays the real one. */
+static void own_world(const struct server *s, const struct guest *g)
+{
+	char home[300], passwd[300], name[40];
 
 	guest_path(g, "home", home, sizeof(home));
+	guest_path(g, "passwd", passwd, sizeof(passwd));
 	snprintf(name, sizeof(name), "C.%lld", (long long)g->id);
 	if (sethostname(name, strlen(name)) != 0 ||
 	    mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0)
 		return;
 	if (strncmp(g->dir, "/root/", 6) != 0)
 		mount(home, "/root", NULL, MS_BIND, NULL);
+	if (s->cloud->user)
+		mount(passwd, "/etc/passwd", NULL, MS_BIND, NULL);
 	mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL);
 }
 
@@ -169,7 +189,7 @@ static void child(const struct server *s, const struct guest *g, bool apart)
 	if (poll(&p, 1, 0) != 0)
 		_exit(127);
 	if (apart)
-		own_world(g);
+		own_world(s, g);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	guest_path(g, "sshd_config", config, sizeof(config));
@@ -190,6 +210,7 @@ static void sshd_start(const struct server *s, struct guest *g)
 
 	mkdir("/run/sshd", 0755); /* sshd wants it for the separation of privileges */
 	config_write(g);
+	passwd_write(s, g);
 	ports_leave(g);
 	pid = syscall(SYS_clone, apart | SIGCHLD, NULL, NULL, NULL, 0L);
 	if (pid < 0) { /* not allowed here: then without namespaces */

@@ -41,7 +41,7 @@ user_start() { alice env PATH="$T/bin:$PATH" "$T/bin/gpufs" "$M" -o database_pat
 	run "$GPUFS_BIN" --help-settings
 	[ "$status" -eq 0 ]
 	for name in database_path hard_max_hours sessions_access local_max_sessions hold_grace vastai_api_key \
-		vastai_base_url allow_insecure default_disk_gb orphan_grace_period orphan_action; do
+		vastai_base_url tensordock_api_token tensordock_base_url allow_insecure default_disk_gb default_vcpus orphan_grace_period orphan_action; do
 		grep -q "^$name  (" <<< "$output"
 	done
 	# Help also stands beside a bad environment.

@@ -173,7 +173,7 @@ struct cloud_call {
 	result_cb cb;
 	void *arg;
 	enum fake_answer answer;
-	bool gone, withdrawn, incomplete;
+	bool gone, withdrawn, incomplete, other_reach;
 	struct instance seen[MACHINES_MAX];
 	size_t count;
 };
@@ -193,7 +193,10 @@ static void describe(const struct fake *f, const struct machine *m, struct insta
 	in->rate_u6 = rate_of(f, m, in->status);
 	if (in->status == INST_BOOTING)
 		COPY(in->status_text, "pulling the image");
-	if (in->status == INST_RUNNING) {
+	in->reach = m->reach;
+	if (in->status == INST_RUNNING && f->own_ports) {
+		COPY(in->port_host, "198.51.100.7");
+	} else if (in->status == INST_RUNNING) {
 		COPY(in->port_host, "198.51.100.7");
 		in->ports[in->port_count++] = (struct port_map){8000, 40123};
 	}
@@ -235,10 +238,11 @@ static void answer_offers(const struct fake *f, struct offer *offers, struct res
 		o->gpu_count = 1;
 		o->vram_gb = 24;
 		o->price_u6 = f->price_u6 + i * 10000;
-		o->min_bid_u6 = o->max_duration_hours = o->cuda_m = o->disk_max_gb = UNKNOWN;
+		o->min_bid_u6 = o->max_duration_hours = o->cuda_m = o->disk.max = UNKNOWN;
 		o->ports_max = UNKNOWN;
 		o->reliability_m = o->confidence_m = 1000;
 		o->available = true;
+		o->reach = f->reach;
 		o->interruptible = f->bids;
 		if (f->bids)
 			o->min_bid_u6 = o->price_u6;
@@ -250,7 +254,8 @@ static void answer_offers(const struct fake *f, struct offer *offers, struct res
 static void cloud_answer(struct fake *f, void *arg)
 {
 	struct cloud_call *c = arg;
-	struct result res = {.complete = !c->incomplete, .balance_u6 = UNKNOWN};
+	struct result res = {
+		.complete = !c->incomplete, .other_reach = c->other_reach, .balance_u6 = UNKNOWN};
 	struct offer offers[16];
 
 	answer_verdict(c, &res);
@@ -278,9 +283,15 @@ static void cloud_create(struct fake *f, struct cloud_call *c)
 	if (m)
 		f->double_creates++;
 	c->answer = f->create_answer;
+	if (a->reach & f->reach_refused) {
+		c->answer = ANSWER_STALE;
+		c->other_reach = true;
+		return;
+	}
 	if (!f->create_effect)
 		return;
 	m = machine_new(f, a->label, a->offer->price_u6);
+	m->reach = a->reach & f->reach_ignored ? (unsigned)REACH_ADDRESS : a->reach;
 	describe(f, m, &c->seen[0]);
 	if (f->provider.dialect) /* it says the id, and no more */
 		c->seen[0] = (struct instance){.price_u6 = UNKNOWN, .rate_u6 = UNKNOWN};

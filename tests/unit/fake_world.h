@@ -32,6 +32,7 @@ struct machine {
 	enum instance_status forced; /* says this, whatever the clock; 0: nothing forced */
 	int64_t price_u6;
 	int64_t paid_us, meter_u6; /* its meter, and until when it was read */
+	unsigned reach;		   /* that its create asked for */
 };
 
 /* What the test's server says to one HTTP request; a whole reply with status 200 and no body before
@@ -82,6 +83,10 @@ struct fake {
 	struct dialect dialect;
 	int64_t list_lag_us; /* lists show creates and deletions so late */
 	bool bids;	     /* its offers are bid for */
+	unsigned reach;	     /* that its offers have */
+	unsigned reach_refused,
+		reach_ignored; /* creates are refused for it; machines have it not */
+	bool own_ports;	       /* machines tell no mapped ports */
 
 	/* HTTP (fake_http.c). NULL: nobody listens, nothing is sent */
 	void (*serve)(struct fake *f, const struct http_args *args, struct fake_reply *reply);

@@ -850,6 +850,76 @@ static void crash_at_every_step(void **state)
 	assert_true(ended);
 }
 
+/* ---- how a machine is reached ---- */
+
+static void offers_with(unsigned reach)
+{
+	f.reach = reach;
+	fake_run(&f, 6 * MINUTE_US); /* a refresh */
+}
+
+/* Forwarded ports first; refused for that, the same offer is tried with an address, and no retry is used. */
+static void another_way_to_be_reached(void **state)
+{
+	(void)state;
+	f.offers = 1;
+	offers_with(REACH_FORWARD | REACH_ADDRESS);
+	f.reach_refused = REACH_FORWARD;
+	make_running("x");
+	assert_int_equal(f.creates, 2);
+	assert_int_equal(fake_get(&f, "x")->reach, REACH_ADDRESS);
+	assert_int_equal(fake_get(&f, "x")->attempt, 2);
+	assert_string_equal(fake_get(&f, "x")->offer_id, "fake-1");
+	ends_well("x");
+}
+
+/* Once each: then the offer counts as taken. */
+static void no_way_to_be_reached(void **state)
+{
+	(void)state;
+	f.offers = 1;
+	offers_with(REACH_FORWARD | REACH_ADDRESS);
+	f.reach_refused = REACH_FORWARD | REACH_ADDRESS;
+	make("x", "max_price=2 hours=2\n");
+	assert_true(fake_until(&f, "x", S_FAILED, 5 * MINUTE_US));
+	assert_int_equal(f.creates, 2);
+	assert_int_equal(fake_get(&f, "x")->end_cause, END_NO_OFFER);
+	assert_int_equal(fake_alive(&f), 0);
+}
+
+/* Forwards that were accepted and ignored: on the host's own port somebody else may answer, so that is
+ * never an address; after a minute the boot has failed. */
+static void ignored_forwards_fail_fast(void **state)
+{
+	(void)state;
+	offers_with(REACH_FORWARD);
+	f.reach_ignored = REACH_FORWARD;
+	make("x", "max_price=2 hours=2\n");
+	fake_run(&f, MINUTE_US);
+	assert_int_equal(f.creates, 1);
+	assert_int_equal(f.probes, 0);
+	assert_string_equal(fake_get(&f, "x")->ssh_host, "");
+	assert_true(fake_until(&f, "x", S_FAILED, 5 * MINUTE_US));
+	assert_non_null(strstr(fake_get(&f, "x")->reason, "not forwarded"));
+	fake_run(&f, 15 * MINUTE_US);
+	assert_int_equal(fake_alive(&f), 0);
+}
+
+/* With an address all ports are open: those that the spec names are shown as they are. */
+static void an_address_of_its_own_has_all_ports(void **state)
+{
+	(void)state;
+	offers_with(REACH_ADDRESS);
+	f.own_ports = true;
+	make("x", "max_price=2 hours=2 ports=8000,22\n");
+	assert_true(fake_until(&f, "x", S_RUNNING, 2 * MINUTE_US));
+	fake_run(&f, 6 * MINUTE_US); /* a list that tells it */
+	assert_non_null(fake_get(&f, "x")->ports);
+	assert_string_equal(fake_get(&f, "x")->ports,
+			    "8000 198.51.100.7 8000\n22 198.51.100.7 22\n");
+	ends_well("x");
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -898,6 +968,10 @@ int main(void)
 		T(a_machine_that_is_back_is_seen_by_lists),
 		T(a_delete_without_effect),
 		T(crash_at_every_step),
+		T(another_way_to_be_reached),
+		T(no_way_to_be_reached),
+		T(ignored_forwards_fail_fast),
+		T(an_address_of_its_own_has_all_ports),
 	};
 
 	return cmocka_run_group_tests_name("engine_cloud", tests, NULL, NULL);

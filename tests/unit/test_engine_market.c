@@ -49,7 +49,7 @@ static int build(const struct provider *p, const struct call *call, const char *
 	if (call->op == CALL_OFFERS)
 		buf_printf(&out->path, "?%d/%lld/%lld/%lld/%s", call->page->interruptible,
 			   (long long)call->page->from_price_u6, (long long)call->page->limit,
-			   (long long)call->page->disk_gb, call->page->gpu);
+			   (long long)call->page->shape.disk_gb, call->page->gpu);
 	return 0;
 }
 
@@ -76,7 +76,7 @@ static void read_rows(const struct wire_ask *ask, const char *body, struct wire_
 		o->price_u6 = price;
 		o->interruptible = ask->page.interruptible;
 		o->min_bid_u6 = o->interruptible ? price : UNKNOWN;
-		o->max_duration_hours = o->cuda_m = o->reliability_m = o->disk_max_gb = UNKNOWN;
+		o->max_duration_hours = o->cuda_m = o->reliability_m = o->disk.max = UNKNOWN;
 		o->confidence_m = 1000;
 		o->available = true;
 	}
@@ -126,7 +126,7 @@ static void serve(struct fake *f, const struct http_args *args, struct fake_repl
 				   page.gpu) >= 4);
 		page.from_price_u6 = from;
 		page.limit = limit;
-		page.disk_gb = disk;
+		page.shape.disk_gb = disk;
 		page.interruptible = bids != 0;
 	}
 	assert_true(t.sent_count < SENT_MAX);
@@ -244,7 +244,7 @@ static void a_market_comes_in_pages(void **state)
 	(void)state;
 	fake_start(&t.f);
 	assert_int_equal(sent_since(0, CALL_OFFERS), 4);
-	assert_int_equal(page_since(0)->disk_gb, 40);
+	assert_int_equal(page_since(0)->shape.disk_gb, 40);
 	assert_true(engine_inventory(t.f.e)->count > PAGE_ROWS);
 	assert_false(view().list_complete);
 	assert_int_equal(view().dropped, 8);

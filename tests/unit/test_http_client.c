@@ -368,6 +368,13 @@ static void request_is_what_was_asked(void **state)
 	expect(&s, 200, "{\"a\":1}");
 	assert_non_null(strcasestr(last.head, "\r\nContent-Length: 0\r\n"));
 	assert_null(strcasestr(last.head, "\r\nContent-Type:"));
+	args = args_of(HTTP_POST, s.url);
+	args.form = true;
+	fetch(&s, &args);
+	expect(&s, 200, "{\"a\":1}");
+	assert_non_null(
+		strstr(last.head, "\r\nContent-Type: application/x-www-form-urlencoded\r\n"));
+	assert_null(strstr(last.head, "application/json"));
 	web_stop(&w);
 }
 

@@ -102,6 +102,12 @@ static void test_diff_of_offers(void **state)
 	b.available = false;
 	b.reliability_m = 0;
 	assert_true(offer_diff(&a, &b) == (UINT64_C(1) << 8 | UINT64_C(1) << 7));
+	b = a; /* what another shape costs shows in no field, and is a change */
+	b.ram.rate_u9++;
+	assert_true(offer_diff(&a, &b) == OFFER_TERMS);
+	b = a;
+	b.reach = REACH_ADDRESS;
+	assert_true(offer_diff(&a, &b) == OFFER_TERMS);
 }
 
 static void test_order_and_find(void **state)

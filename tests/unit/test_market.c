@@ -58,7 +58,7 @@ static struct offer *world_add(struct world *w, const char *model, int64_t price
 			    .max_duration_hours = UNKNOWN,
 			    .cuda_m = 12400,
 			    .available = true,
-			    .disk_max_gb = UNKNOWN};
+			    .disk.max = UNKNOWN};
 	snprintf(o->id, sizeof(o->id), "cloud-%zu", w->count);
 	snprintf(o->machine_id, sizeof(o->machine_id), "m%zu", w->count / 2);
 	COPY(o->provider, "cloud");
@@ -110,7 +110,7 @@ static struct market *market_make(int64_t budget, int64_t page_rows)
 	struct market_shape shape = {.provider = "cloud",
 				     .page_rows = page_rows,
 				     .budget = budget,
-				     .disk_gb = 40,
+				     .machine = {40, 8, 32},
 				     .bids = true};
 
 	return market_new(&shape);
@@ -128,7 +128,8 @@ static size_t refresh(struct market *m, struct world *w, const struct interests 
 	while (market_next(m, &ask)) {
 		struct result res = world_search(w, &ask);
 
-		assert_int_equal(ask.disk_gb, 40);
+		assert_int_equal(ask.shape.disk_gb, 40);
+		assert_int_equal(ask.shape.ram_gb, 32);
 		market_page(m, &res, now_us);
 		pages++;
 	}

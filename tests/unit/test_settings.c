@@ -144,6 +144,7 @@ static void test_defaults(void **state)
 	assert_true(p.ssh_verify_timeout_us == 10 * MINUTE_US);
 	assert_true(p.price_tolerance_pct == 5);
 	assert_true(p.default_disk_gb == 50);
+	assert_true(p.default_vcpus == 8 && p.default_ram_gb == 32);
 	assert_true(p.orphan_grace_us == 15 * MINUTE_US);
 	assert_true(p.orphan_destroy);
 	assert_true(!settings_paid(&s) && settings_local_on(&s));
@@ -273,7 +274,7 @@ static void test_refusals(void **state)
 		 "fo\n",
 		 "control bytes"},
 		/* settings of later stages do not exist yet, so naming them is an error */
-		{"tensordock_api_token = x\n", "unknown setting"},
+		{"runpod_api_key = x\n", "unknown setting"},
 		{"vastai_api_key = a b\n", "no spaces"},
 		{"vastai_api_key = \xc3\xa4\n", "printable ASCII"},
 		{"vastai_api_key = a\x7f\n", "control bytes"},
@@ -418,6 +419,8 @@ static void test_policy(void **state)
 {
 	const char *const options[] = {"default_hours=4",
 				       "default_disk_gb=none",
+				       "default_vcpus=none",
+				       "default_ram_gb=64",
 				       "orphan_action=alert",
 				       "orphan_grace_period=1h",
 				       "default_max_price=0.5",
@@ -439,7 +442,8 @@ static void test_policy(void **state)
 	assert_true(p.default_hours == 4);
 	assert_true(p.default_max_price_u6 == 500000);
 	assert_true(p.default_retry_scope == 2);
-	assert_true(p.default_disk_gb == UNKNOWN);
+	assert_true(p.default_disk_gb == UNKNOWN && p.default_vcpus == UNKNOWN);
+	assert_true(p.default_ram_gb == 64);
 	assert_true(!p.orphan_destroy && p.orphan_grace_us == HOUR_US);
 	assert_int_equal(p.access, ACCESS_GROUP);
 	assert_string_equal(p.protected_consumers, "a,b");

@@ -238,7 +238,7 @@ static void test_refused_words(void **state)
 		{"ssh_timeout_minutes=61\n", -ERANGE, 1, 1, "1 to 60"},
 		{"protect=2\n", -EINVAL, 1, 1, ""},
 		{"idle_minutes=5\n", -EINVAL, 1, 1, "does not support this key yet"},
-		{"vcpus=8\n", -EINVAL, 1, 1, "does not support this key yet"},
+		{"vcpus=0\n", -ERANGE, 1, 1, "vcpus=0"},
 		{"on_stop=x\n", -EINVAL, 1, 1, "does not support this key yet"},
 		{"reservation_hours=2\n", -EINVAL, 1, 1, "write hours="},
 		{"commit=1\n", -EINVAL, 1, 1, "without a value"},
@@ -335,13 +335,15 @@ static void test_machine(void **state)
 	SPEC s;
 
 	(void)state;
-	parse_ok("gpu=A100 interruptible=1 max_price=1 bid=0.15 disk_gb=100 "
+	parse_ok("gpu=A100 interruptible=1 max_price=1 bid=0.15 disk_gb=100 vcpus=16 ram_gb=64 "
 		 "image=a/b:c-1.0@sha256:00 "
 		 "template=4e17_-788 on_start='a \"b\"; c' ports=8000,22,1 launch_mode=ssh\n",
 		 &s);
 	assert_true(spec_interruptible(&s));
 	assert_int_equal(s.bid_u6, 150000);
 	assert_int_equal(s.disk_gb, 100);
+	assert_int_equal(s.vcpus, 16);
+	assert_int_equal(s.ram_gb, 64);
 	assert_string_equal(s.image, "a/b:c-1.0@sha256:00");
 	assert_string_equal(s.template_id, "4e17_-788");
 	assert_string_equal(s.on_start, "a \"b\"; c");
@@ -434,7 +436,7 @@ static void test_machine_refused(void **state)
 		{"docker_image=x\n", -EINVAL, 1, 1, "write image="},
 		{"storage_policy=preserve\n", -EINVAL, 1, 1, "not support"},
 		{"idle_minutes=5\n", -EINVAL, 1, 1, "not support"},
-		{"ram_gb=5\n", -EINVAL, 1, 1, "not support"},
+		{"ram_gb=65537\n", -ERANGE, 1, 1, "65536"},
 	};
 
 	(void)state;
@@ -484,7 +486,7 @@ static void test_refused_json(void **state)
 		{"{\"env\":{\"A\":{\"B\":\"1\"}}}", -EINVAL, 1, 9, "must be a JSON string"},
 		{"{\"offer\":\"x\",\"offer_id\":\"x\"}", -EINVAL, 1, 14, "twice"},
 		{"{\"offer\":\"x\",\"gpu\":\"A100\"}", -EINVAL, 1, 14, "already says"},
-		{"{\"vcpus\":7}", -EINVAL, 1, 2, "not support"},
+		{"{\"vcpus\":\"7\"}", -EINVAL, 1, 2, "JSON number"},
 		{"{\"idle_threshold_minutes\":7}", -EINVAL, 1, 2, "not support"},
 		{"{\"hours\":NaN}", -EINVAL, 1, 12, "not valid JSON"},
 		{"{\"a\\u0000b\":1}", -EINVAL, 1, 11, "JSON"},
@@ -670,6 +672,10 @@ static void random_spec(uint64_t *rng, struct spec *s)
 	if (rng_next(rng) % 2)
 		s->disk_gb = 1 + (int64_t)(rng_next(rng) % 1000000);
 	if (rng_next(rng) % 2)
+		s->vcpus = 1 + (int64_t)(rng_next(rng) % 1024);
+	if (rng_next(rng) % 2)
+		s->ram_gb = 1 + (int64_t)(rng_next(rng) % 65536);
+	if (rng_next(rng) % 2)
 		COPY(s->image, "r.io/a_b/c:1.0-x@sha256:00");
 	if (rng_next(rng) % 2)
 		COPY(s->template_id, "Aa0_-");
@@ -711,6 +717,8 @@ static void assert_spec_equal(const struct spec *a, const struct spec *b)
 		assert_string_equal(a->ssh_public_key, b->ssh_public_key);
 	assert_int_equal(a->bid_u6, b->bid_u6);
 	assert_int_equal(a->disk_gb, b->disk_gb);
+	assert_int_equal(a->vcpus, b->vcpus);
+	assert_int_equal(a->ram_gb, b->ram_gb);
 	assert_string_equal(a->image, b->image);
 	assert_string_equal(a->template_id, b->template_id);
 	assert_string_equal(a->on_start ? a->on_start : "", b->on_start ? b->on_start : "");

@@ -513,7 +513,10 @@ static void version_1_is_taken_over(void **state)
 			     "ALTER TABLE session DROP COLUMN disk_gb;"
 			     "ALTER TABLE session DROP COLUMN bid_u6;"
 			     "ALTER TABLE session DROP COLUMN attached;"
-			     "ALTER TABLE session DROP COLUMN ports; PRAGMA user_version = 1"),
+			     "ALTER TABLE session DROP COLUMN ports;"
+			     "ALTER TABLE session DROP COLUMN vcpus;"
+			     "ALTER TABLE session DROP COLUMN ram_gb;"
+			     "ALTER TABLE session DROP COLUMN reach; PRAGMA user_version = 1"),
 			 0);
 	st = opened(f);
 	session_init(&s);
@@ -525,6 +528,9 @@ static void version_1_is_taken_over(void **state)
 	assert_int_equal(s.disk_gb, UNKNOWN);
 	assert_int_equal(s.bid_u6, UNKNOWN);
 	assert_int_equal(s.attached, 0);
+	assert_int_equal(s.vcpus, UNKNOWN);
+	assert_int_equal(s.ram_gb, UNKNOWN);
+	assert_int_equal(s.reach, 0);
 	store_close(st, 0);
 }
 
@@ -1031,7 +1037,7 @@ static void probing(void **state)
 	ask(f, s, &op, 0);
 	await(f, 1);
 	assert_probe(f, 0, "database sessions: 1\n"); /* read through the write-ahead log */
-	assert_probe(f, 0, "exists, version 2 (this program writes 2), writable");
+	assert_probe(f, 0, "exists, version 3 (this program writes 3), writable");
 	snprintf(words, sizeof(words), "database lock: held by process %ld\n", (long)getpid());
 	assert_probe(f, 0, words);
 	store_close(s, SECOND_US);
@@ -1039,8 +1045,8 @@ static void probing(void **state)
 	assert_probe(f, 0, "database lock: free\n");
 	beside(f, "-wal", path);
 	assert_int_equal(mode_of(path), -1);
-	assert_int_equal(sql(f->db, "PRAGMA user_version = 3"), 0);
-	assert_probe(f, -EINVAL, "has version 3");
+	assert_int_equal(sql(f->db, "PRAGMA user_version = 4"), 0);
+	assert_probe(f, -EINVAL, "has version 4");
 	say(f, "log/x/gpufs.db", f->db);
 	assert_probe(f, -EIO, "Not a directory");
 	COPY(f->db, f->dir);

@@ -105,13 +105,13 @@ static void assert_search(const struct page_ask *page, const char *body)
 static void test_search_requests(void **state)
 {
 	(void)state;
-	assert_search(&(struct page_ask){.limit = 64, .disk_gb = 30},
+	assert_search(&(struct page_ask){.limit = 64, .shape.disk_gb = 30},
 		      "{" FILTERS
 		      ",\"type\":\"on-demand\",\"limit\":64,\"disk_space\":{\"gte\":30},"
 		      "\"allocated_storage\":30}");
 	assert_search(&(struct page_ask){.gpu = "RTX 4090",
 					 .limit = 64,
-					 .disk_gb = 30,
+					 .shape.disk_gb = 30,
 					 .from_price_u6 = 246676,
 					 .interruptible = true},
 		      "{" FILTERS ",\"gpu_name\":{\"in\":[\"RTX 4090\"]},\"type\":\"bid\","
@@ -213,7 +213,7 @@ static void assert_no_create(const struct create_args *c, const char *word)
 /* req_create_ondemand.json, req_create_bid.json and req_create_template.json of the wire page. */
 static void test_create_requests(void **state)
 {
-	static const struct offer offer = {.provider_id = "29907796", .disk_gb = 20};
+	static const struct offer offer = {.provider_id = "29907796", .disk.size = 20};
 	struct spec_env env = {"MODEL_ID", "x"};
 	int64_t port = 8000;
 	struct create_args c = {.label = "job-3f2a",
@@ -673,7 +673,7 @@ static void test_rows_that_are_dropped(void **state)
 		"5",
 	};
 	static const struct page_ask page = {
-		.gpu = "RTX 4090", .disk_gb = 30, .from_price_u6 = 400000};
+		.gpu = "RTX 4090", .shape.disk_gb = 30, .from_price_u6 = 400000};
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_LEN(rows); i++) {
@@ -697,7 +697,8 @@ static void test_rows_that_are_dropped(void **state)
 
 static void test_an_offer(void **state)
 {
-	static const struct page_ask page = {.disk_gb = 30};
+	static const struct shape larger = {130, UNKNOWN, UNKNOWN};
+	static const struct page_ask page = {.shape.disk_gb = 30};
 	const struct offer *o;
 	RESULT w, bid;
 
@@ -729,11 +730,11 @@ static void test_an_offer(void **state)
 	assert_string_equal(o->machine_id, "22990");
 	assert_string_equal(o->location, "CN");
 	assert_int_equal(o->max_duration_hours, 2);
-	assert_int_equal(o->disk_gb, 30);
-	assert_int_equal(o->disk_rate_u9, 208333);
-	assert_int_equal(o->disk_max_gb, 1607);
+	assert_int_equal(o->disk.size, 30);
+	assert_int_equal(o->disk.rate_u9, 208333);
+	assert_int_equal(o->disk.max, 1607);
 	assert_int_equal(o->ports_max, 249);
-	assert_int_equal(offer_price(o, 130), 246676 + 20834);
+	assert_int_equal(offer_price(o, &larger), 246676 + 20834);
 	parse_rows(&bid, &(struct page_ask){.interruptible = true}, "{" ROW "}");
 	assert_true(bid.offers[0].interruptible);
 	assert_int_equal(bid.offers[0].reliability_m, UNKNOWN);

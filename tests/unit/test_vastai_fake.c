@@ -107,7 +107,7 @@ static void act(const struct call *call, const char *cursor)
 
 static void search(bool interruptible)
 {
-	struct page_ask page = {.limit = 64, .disk_gb = 40, .interruptible = interruptible};
+	struct page_ask page = {.limit = 64, .shape.disk_gb = 40, .interruptible = interruptible};
 
 	act(&(struct call){.op = CALL_OFFERS, .page = &page}, "");
 }

@@ -76,22 +76,78 @@ static void words_of_others_become_one_line(void **state)
 	wire_result_free(&w);
 }
 
+static int64_t disk_price(const struct offer *o, int64_t disk_gb)
+{
+	const struct shape s = {disk_gb, UNKNOWN, UNKNOWN};
+
+	return offer_price(o, &s);
+}
+
 static void a_disk_has_a_price(void **state)
 {
-	struct offer o = {
-		.price_u6 = 400000, .disk_gb = 50, .disk_rate_u9 = 208334, .disk_max_gb = 200};
+	struct offer o = {.price_u6 = 400000, .disk = {50, 208334, 200}};
 
 	(void)state;
-	assert_int_equal(offer_price(&o, UNKNOWN), 400000);
-	assert_int_equal(offer_price(&o, 50), 400000);
-	assert_int_equal(offer_price(&o, 60), 402084); /* 2083.34 more, rounded up */
-	assert_int_equal(offer_price(&o, 40), 397917); /* 2083.34 less, rounded up */
-	assert_int_equal(offer_price(&o, 200), 431251);
-	assert_int_equal(offer_price(&o, 201), UNKNOWN);
-	o.disk_max_gb = UNKNOWN;
-	assert_true(offer_price(&o, 1000000) > 0);
-	o.disk_rate_u9 = 0;
-	assert_int_equal(offer_price(&o, 201), 400000);
+	assert_int_equal(disk_price(&o, UNKNOWN), 400000);
+	assert_int_equal(disk_price(&o, 50), 400000);
+	assert_int_equal(disk_price(&o, 60), 402084); /* 2083.34 more, rounded up */
+	assert_int_equal(disk_price(&o, 40), 397917); /* 2083.34 less, rounded up */
+	assert_int_equal(disk_price(&o, 200), 431251);
+	assert_int_equal(disk_price(&o, 201), UNKNOWN);
+	o.disk.max = UNKNOWN;
+	assert_true(disk_price(&o, 1000000) > 0);
+	o.disk.rate_u9 = 0;
+	assert_int_equal(disk_price(&o, 201), 400000);
+}
+
+static void a_shape_has_a_price(void **state)
+{
+	struct offer o = {.price_u6 = 493000,
+			  .disk = {100, 50000, 1000},
+			  .vcpus = {8, 3000000, 16},
+			  .ram = {32, 2000000, UNKNOWN}};
+	struct shape s = {UNKNOWN, UNKNOWN, UNKNOWN};
+
+	(void)state;
+	assert_int_equal(offer_price(&o, &s), 493000);
+	s = (struct shape){200, 16, 64};
+	assert_int_equal(offer_price(&o, &s), 493000 + 5000 + 24000 + 64000);
+	s = (struct shape){100, 2, 8};
+	assert_int_equal(offer_price(&o, &s), 493000 - 18000 - 48000);
+	s = (struct shape){UNKNOWN, 18, 1000000};
+	assert_int_equal(offer_price(&o, &s), UNKNOWN);
+	assert_string_equal(offer_lacks(&o, &s).key, "vcpus");
+	assert_int_equal(offer_lacks(&o, &s).max, 16);
+	s.vcpus = 16;
+	assert_null(offer_lacks(&o, &s).key);
+}
+
+static void make_even(struct shape *s)
+{
+	s->vcpus += s->vcpus != UNKNOWN && s->vcpus % 2;
+}
+
+static void a_shape_is_what_the_provider_makes(void **state)
+{
+	struct dialect d = {.disk_min_gb = 100, .fit = make_even};
+	struct provider p = {.dialect = &d};
+	const struct shape wanted = {40, 3, 5}, none = {UNKNOWN, 0, UNKNOWN};
+	struct shape s = provider_shape(&p, &wanted);
+
+	(void)state;
+	assert_int_equal(s.disk_gb, 100);
+	assert_int_equal(s.vcpus, 4);
+	assert_int_equal(s.ram_gb, 5);
+	s = provider_shape(&p, &none);
+	assert_int_equal(s.disk_gb, UNKNOWN);
+	assert_int_equal(s.vcpus, UNKNOWN);
+	d.lacks = WANT_RAM | WANT_VCPUS;
+	s = provider_shape(&p, &wanted);
+	assert_int_equal(s.vcpus, UNKNOWN);
+	assert_int_equal(s.ram_gb, UNKNOWN);
+	p.dialect = NULL; /* a native one that gives no choice */
+	s = provider_shape(&p, &wanted);
+	assert_int_equal(s.disk_gb, UNKNOWN);
 }
 
 int main(void)
@@ -100,6 +156,8 @@ int main(void)
 		cmocka_unit_test(rows_are_bounded),
 		cmocka_unit_test(words_of_others_become_one_line),
 		cmocka_unit_test(a_disk_has_a_price),
+		cmocka_unit_test(a_shape_has_a_price),
+		cmocka_unit_test(a_shape_is_what_the_provider_makes),
 	};
 
 	return cmocka_run_group_tests_name("wire", tests, NULL, NULL);

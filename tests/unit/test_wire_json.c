@@ -85,6 +85,40 @@ static void test_bytes_are_made_valid(void **state)
 	assert_member("a\0b", 3, "a?b");
 }
 
+/* Rows may be a member of a member; what is called so elsewhere is not them. */
+static void test_rows_of_a_member(void **state)
+{
+	static const struct {
+		const char *body;
+		enum wire_rows kind;
+		size_t rows;
+	} t[] = {
+		{"{\"data\":{\"rows\":[{},{}]}}", WIRE_ROWS_ARRAY, 2},
+		{"{\"data\":{\"x\":{\"rows\":[1]},\"rows\":[{}]}}", WIRE_ROWS_ARRAY, 1},
+		{"{\"x\":{\"rows\":[1]},\"data\":{\"rows\":[{}]}}", WIRE_ROWS_ARRAY, 1},
+		{"{\"rows\":[1],\"data\":{\"rows\":[{},{}]}}", WIRE_ROWS_ARRAY, 2},
+		{"{\"data\":{\"rows\":{}}}", WIRE_ROWS_OBJECT, 1},
+		{"{\"rows\":[1]}", WIRE_ROWS_NONE, 0},
+		{"{\"data\":[{\"rows\":[1]}]}", WIRE_ROWS_NONE, 0},
+		{"{\"data\":{\"data\":{\"rows\":[1]}}}", WIRE_ROWS_NONE, 0},
+		{"{\"data\":1,\"x\":{\"rows\":[1]}}", WIRE_ROWS_NONE, 0},
+		{"{\"data\":{},\"rows\":[1]}", WIRE_ROWS_NONE, 0},
+		{"{\"data\":{\"y\":{}},\"x\":{\"rows\":[1]}}", WIRE_ROWS_NONE, 0},
+		{"{\"data.rows\":[1]}", WIRE_ROWS_NONE, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(t); i++) {
+		struct wire_json j;
+
+		wire_json_read(&j, t[i].body, strlen(t[i].body), "data.rows");
+		assert_non_null(j.root);
+		assert_int_equal(j.kind, t[i].kind);
+		assert_int_equal(j.row_count, t[i].rows);
+		wire_json_free(&j);
+	}
+}
+
 static void test_unreadable(void **state)
 {
 	static const char *const bodies[] = {
@@ -404,6 +438,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_bytes_are_made_valid),
+		cmocka_unit_test(test_rows_of_a_member),
 		cmocka_unit_test(test_unreadable),
 		cmocka_unit_test(test_a_bad_row_costs_one_row),
 		cmocka_unit_test(test_kinds_of_rows),

@@ -25,6 +25,7 @@ static const struct {
 	void (*free)(struct provider *p);
 } dialects[] = {
 	{"vastai", provider_vastai_new, provider_vastai_free},
+	{"tensordock", provider_tensordock_new, provider_tensordock_free},
 };
 
 /* ---- members of a row ---- */
