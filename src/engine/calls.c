@@ -151,6 +151,13 @@ static void create_withdrawn(struct call_ref *r)
 
 	event(l->e, l, NULL, "withdrawn", "%s", r->unwanted);
 	create_undone(&l->s);
+	/* Whoever did not name an offer takes the next one, as at the purchase: of sessions ordered at once
+	 * all but the first meet this, and it is not what their retries are for. */
+	if (r->unfit == PE_STALE_OFFER && !r->spec.offer[0]) {
+		l->o.next_choose_us = engine_now(l->e);
+		attempt_reason(l, "another offer is chosen: %s", r->unwanted);
+		return;
+	}
 	if (r->unfit == PE_STALE_OFFER) {
 		l->s.attempt_cause = END_NO_OFFER;
 		attempt_reason(l, "offer taken: %s", r->unwanted);

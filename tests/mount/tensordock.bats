@@ -31,6 +31,7 @@ faketd_start() {
 # td_start [OPTION...]: gpufs with the token to it, for all users, once it has seen the market.
 td_start() {
 	TENSORDOCK_API_KEY=$FAKE_KEY TENSORDOCK_BASE_URL=$(fake_url) GPUFS_TEST_LAG_MS=1000 \
+		GPUFS_TEST_SPACING_PERMILLE=100 \
 		TENSORDOCK_AUTH_ID=${AUTH_ID:-} GPUFS_TENSORDOCK_BALANCE_URL=$(fake_url) \
 		gpufs_start -o sessions_access=all,reconciliation_interval=2s "$@" || return 1
 	until_true 60 td_market_there
