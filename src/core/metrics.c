@@ -121,7 +121,7 @@ static struct series *family_series(struct family *f, enum metric id, const char
 	size_t labels = label_count(id);
 	struct series like = {0}, *s;
 
-	for (size_t k = 0; k < labels; k++)
+	for (size_t k = 0; k < labels && k < METRIC_LABELS_MAX; k++)
 		label_clean(like.label[k], values[k]);
 	s = family_find(f, &like, labels);
 	if (s)
@@ -143,6 +143,7 @@ static struct series *family_series(struct family *f, enum metric id, const char
 		f->at = at;
 		f->room = room;
 	}
+	CHECK(f->at);
 	f->at[f->n] = like;
 	return &f->at[f->n++];
 }
@@ -286,6 +287,7 @@ static void put_histogram(struct buf *out, enum metric id, const struct series *
 	const struct metric_info *info = &metric_table[id];
 	int64_t below = 0;
 
+	CHECK(bounds[id]);
 	for (size_t i = 0; i < BOUNDS_MAX && bounds[id][i]; i++) {
 		BUF le = {.max = 64};
 

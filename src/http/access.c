@@ -122,7 +122,7 @@ static int line_parse(char *line, int number, struct tokens *t, struct error *wh
 
 int tokens_parse(const char *text, size_t n, struct tokens *out, struct error *why)
 {
-	FREE char *copy = malloc(n + 1);
+	FREE char *copy = calloc(1, n + 1);
 	int err = 0, number = 0;
 
 	*out = (struct tokens){.list = calloc(TOKENS_MAX + 1, sizeof(*out->list))};
@@ -130,8 +130,8 @@ int tokens_parse(const char *text, size_t n, struct tokens *out, struct error *w
 		tokens_free(out);
 		return fail(why, ERR_NO_MEMORY, "out of memory");
 	}
-	memcpy(copy, text, n);
-	copy[n] = '\0';
+	if (text)
+		memcpy(copy, text, n);
 	if (strlen(copy) != n)
 		err = fail(why, ERR_INVALID, "it holds a NUL byte; is it really a text?");
 	for (char *line = copy, *next; !err && *line; line = next) {
@@ -204,7 +204,7 @@ const struct token *tokens_find(const struct tokens *t, const char *authorizatio
 	authorization += 7 + strspn(authorization + 7, " ");
 	if (!token_good(authorization))
 		return NULL;
-	memcpy(text, authorization, strlen(authorization));
+	COPY(text, authorization);
 	for (size_t i = 0; i < t->count; i++)
 		if (same_token(t->list[i].text, text))
 			found = &t->list[i];

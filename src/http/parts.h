@@ -145,13 +145,13 @@ struct route {
 	const char *method, *path; /* ":id" stands for one path element */
 	bool open;		   /* without a token */
 	bool reads_body;
+	int status; /* of success */
 	const struct param *params;
 	const size_t *param_count;
 	const struct field *fields;
 	const size_t *field_count;
 	void (*handle)(struct request *r);
 	const char *doc;
-	int status;	    /* of success */
 	const char *answer; /* schema in openapi.c, or "" for text */
 	struct reply_doc errors[8];
 };
