@@ -389,8 +389,6 @@ static void offers_are_whole(struct stage *st)
 
 static void the_account_is_told(struct stage *st)
 {
-	if (!st->fake)
-		skip();
 	act(st, &(struct call){.op = CALL_ACCOUNT});
 	assert_int_equal(st->got.verdict, SURE_YES);
 	assert_int_equal(st->got.balance_u6, 100 * 1000000);
@@ -437,8 +435,6 @@ static void a_create_without_an_answer(struct stage *st)
 	const struct instance *in;
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	search(st);
 	control(st, "fault create lost 1");
 	create(st, LABEL);
@@ -458,8 +454,6 @@ static void a_create_that_made_nothing(struct stage *st)
 {
 	static const char *const faults[] = {"drop", "502", "500", "503"};
 
-	if (!st->fake)
-		skip();
 	search(st);
 	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
 		control(st, "fault create %s 1", faults[i]);
@@ -481,8 +475,6 @@ static void a_create_that_comes_late(struct stage *st)
 {
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	search(st);
 	control(st, "fault create late:40s 1");
 	create(st, LABEL);
@@ -507,8 +499,6 @@ static void expect(struct stage *st, const char *fault, enum verdict v, enum pro
 
 static void refused_creates(struct stage *st)
 {
-	if (!st->fake)
-		skip();
 	search(st);
 	control(st, "fault create %s 1", st->kind->stale);
 	create(st, new_label());
@@ -561,8 +551,6 @@ static void foreign_machines(struct stage *st)
 {
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	control(st, "foreign somebody-elses");
 	have_one(st, id);
 	list(st);
@@ -609,8 +597,6 @@ static void errors_in_their_class(struct stage *st)
 	static const char *const ops[] = {"search", "list", "get", "destroy"};
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	have_one(st, id);
 	for (size_t o = 0; o < ARRAY_LEN(ops); o++)
 		for (size_t i = 0; i < ARRAY_LEN(failures); i++) {
@@ -637,8 +623,6 @@ static void destroys_that_fail(struct stage *st)
 	static const char *const faults[] = {"lost", "done-502", "500", "linger:30s", "ignored"};
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	for (size_t i = 0; i < ARRAY_LEN(faults); i++) {
 		search(st);
 		create(st, new_label());
@@ -661,8 +645,6 @@ static void limits_are_kept(struct stage *st)
 	int before, n = 120;
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	have_one(st, id);
 	before = st->answers;
 	for (int i = 0; i < n; i++) {
@@ -715,8 +697,6 @@ static void one_that_fails_hides_nothing(struct stage *st)
 	struct cloud *c;
 	char id[96];
 
-	if (!st->fake)
-		skip();
 	COPY(a.image, st->kind->image);
 	p = st->kind->provider(&a);
 	st->f.serve = serve_both;
@@ -742,22 +722,23 @@ static void one_that_fails_hides_nothing(struct stage *st)
 static const struct {
 	const char *name;
 	void (*run)(struct stage *st);
+	bool cloud; /* about an account, a network or a fault: nothing of it concerns this machine */
 } cases[] = {
 	{"offers", offers_are_whole},
-	{"account", the_account_is_told},
+	{"account", the_account_is_told, true},
 	{"life", a_machine_lives_and_ends},
 	{"destroy twice", destroyed_twice},
-	{"create, answer lost", a_create_without_an_answer},
-	{"create, nothing made", a_create_that_made_nothing},
-	{"create, made late", a_create_that_comes_late},
-	{"create, refused", refused_creates},
+	{"create, answer lost", a_create_without_an_answer, true},
+	{"create, nothing made", a_create_that_made_nothing, true},
+	{"create, made late", a_create_that_comes_late, true},
+	{"create, refused", refused_creates, true},
 	{"gone by itself", gone_by_itself},
 	{"id that never was", an_id_that_never_was},
-	{"foreign untouched", foreign_machines},
-	{"errors in their class", errors_in_their_class},
-	{"destroys that fail", destroys_that_fail},
-	{"limits kept", limits_are_kept},
-	{"one provider fails", one_that_fails_hides_nothing},
+	{"foreign untouched", foreign_machines, true},
+	{"errors in their class", errors_in_their_class, true},
+	{"destroys that fail", destroys_that_fail, true},
+	{"limits kept", limits_are_kept, true},
+	{"one provider fails", one_that_fails_hides_nothing, true},
 };
 
 static char results[ARRAY_LEN(cases)][ARRAY_LEN(kinds)]; /* 0 not run, else the letter */
@@ -789,7 +770,6 @@ static void cell_run(void **state)
 	struct cell *cell = *state;
 	char *result = &results[cell->which][cell->kind];
 
-	*result = cell->st->fake ? '!' : '-'; /* where there is no network, cases may be skipped */
 	cases[cell->which].run(cell->st);
 	if (cell->st->fake && *control(cell->st, "violations"))
 		print_error("%s\n", control(cell->st, "violations"));
@@ -819,17 +799,24 @@ int main(void)
 	static struct CMUnitTest tests[ARRAY_LEN(cases) * ARRAY_LEN(kinds)];
 	static struct cell cells[ARRAY_LEN(tests)];
 	static char names[ARRAY_LEN(tests)][64];
+	size_t n = 0;
 	int failed;
 
-	for (size_t n = 0; n < ARRAY_LEN(tests); n++) {
-		cells[n] = (struct cell){.which = n / ARRAY_LEN(kinds),
-					 .kind = n % ARRAY_LEN(kinds)};
+	for (size_t at = 0; at < ARRAY_LEN(tests); at++) {
+		struct cell cell = {.which = at / ARRAY_LEN(kinds), .kind = at % ARRAY_LEN(kinds)};
+
+		if (cases[cell.which].cloud && !kinds[cell.kind].make) {
+			results[cell.which][cell.kind] = '-';
+			continue;
+		}
+		cells[n] = cell;
 		snprintf(names[n], sizeof names[n], "%s: %s", kinds[cells[n].kind].name,
 			 cases[cells[n].which].name);
 		tests[n] = (struct CMUnitTest){names[n], cell_run, cell_setup, cell_teardown,
 					       &cells[n]};
+		n++;
 	}
-	failed = _cmocka_run_group_tests("contract", tests, ARRAY_LEN(tests), NULL, NULL);
+	failed = _cmocka_run_group_tests("contract", tests, n, NULL, NULL);
 	print_table();
 	return failed;
 }
