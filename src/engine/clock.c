@@ -38,6 +38,7 @@ void clock_follow(struct life *l, int64_t now_us)
 	not_later(&o->hold_released_us, now_us);
 	not_later(&o->watched_us, now_us);
 	not_later(&o->sent_by_us, now_us);
+	not_later(&l->asked_market_us, now_us);
 	if (l->s.instance_state != I_GONE) { /* its bill is still open */
 		not_later(&l->s.asked_us, now_us);
 		not_later(&l->s.booted_us, now_us);
