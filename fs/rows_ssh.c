@@ -106,6 +106,9 @@ void ssh_put_block(const struct ctx *x, const struct session *s, struct buf *out
 	put_config_path(x, s, "IdentityFile", "ssh/key", out);
 	buf_puts(out, "    IdentitiesOnly yes\n");
 	put_config_path(x, s, "UserKnownHostsFile", "ssh/known_hosts", out);
+	/* The address of a machine may move while ssh shakes hands (a cloud's proxy, then the machine
+	 * itself): its key is looked up by a name that does not. */
+	buf_printf(out, "    HostKeyAlias %s.gpu\n", s->name);
 	buf_puts(out, "    GlobalKnownHostsFile /dev/null\n"
 		      "    StrictHostKeyChecking yes\n"
 		      "    UpdateHostKeys no\n");
@@ -167,7 +170,8 @@ int ssh_show_known_hosts(const struct ctx *x, struct buf *out)
 
 	if (!s->host_key || !*s->host_key || !host_known(s) || !port_known(s))
 		return 0;
-	/* sshd(8): the plain name means port 22, any other stands in brackets. */
+	/* sshd(8): the plain name means port 22, any other stands in brackets. First the alias of config. */
+	buf_printf(out, "%s.gpu,", s->name);
 	if (s->ssh_port == 22)
 		buf_printf(out, "%s ", s->ssh_host);
 	else

@@ -126,7 +126,7 @@ own_key() {
 	port=$(cat "$M/sessions/train/ssh/port")
 	own_key "$T/keys/fake"
 	cp "$M/sessions/train/ssh/config" "$T/config"
-	printf '[127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 "$T/keys/fake.pub")" > "$T/known"
+	printf 'train.gpu,[127.0.0.1]:%s %s\n' "$port" "$(cut -d' ' -f1,2 "$T/keys/fake.pub")" > "$T/known"
 	chmod 644 "$T/config" "$T/known"
 	run alice ssh -n -F "$T/config" -o UserKnownHostsFile="$T/known" train.gpu true
 	[ "$status" -eq 255 ]

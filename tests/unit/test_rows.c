@@ -111,7 +111,7 @@ static void a_running_session(void **state)
 	expect(x, "plan", "plan of train for 1000\n");
 	expect(x, "ssh/key", "-----BEGIN KEY-----\n");
 	expect(x, "ssh/key.pub", "ssh-ed25519 AAAAkey train\n");
-	expect(x, "ssh/known_hosts", "[127.0.0.1]:2201 ssh-ed25519 AAAAC3Nz\n");
+	expect(x, "ssh/known_hosts", "train.gpu,[127.0.0.1]:2201 ssh-ed25519 AAAAC3Nz\n");
 	expect(x, "ssh/command", "ssh -F /gpu/sessions/train/ssh/config train.gpu\n");
 	expect(x, "ssh/config",
 	       "Host train.gpu\n"
@@ -121,11 +121,12 @@ static void a_running_session(void **state)
 	       "    IdentityFile \"/gpu/sessions/train/ssh/key\"\n"
 	       "    IdentitiesOnly yes\n"
 	       "    UserKnownHostsFile \"/gpu/sessions/train/ssh/known_hosts\"\n"
+	       "    HostKeyAlias train.gpu\n"
 	       "    GlobalKnownHostsFile /dev/null\n"
 	       "    StrictHostKeyChecking yes\n"
 	       "    UpdateHostKeys no\n");
 	fake_engine.sessions[3].ssh_port = 22;
-	expect(x, "ssh/known_hosts", "127.0.0.1 ssh-ed25519 AAAAC3Nz\n");
+	expect(x, "ssh/known_hosts", "train.gpu,127.0.0.1 ssh-ed25519 AAAAC3Nz\n");
 }
 
 static void zero_gpus_are_known_once_bought(void **state)
