@@ -241,8 +241,8 @@ static int ssh(const struct fixture *f, const struct host_instance *i, const cha
 	return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-/* Living processes whose command line has this text. */
-static int count_processes(const char *needle)
+/* Living processes whose command line has this text, or begins with it. */
+static int count_lines(const char *needle, size_t size, bool at_start)
 {
 	DIR *d = opendir("/proc");
 	struct dirent *e;
@@ -250,7 +250,7 @@ static int count_processes(const char *needle)
 
 	assert_non_null(d);
 	while ((e = readdir(d)) != NULL) {
-		char path[300], text[4096];
+		char path[300], text[4096], *found;
 		ssize_t n;
 		int fd;
 
@@ -260,10 +260,25 @@ static int count_processes(const char *needle)
 			continue;
 		n = read(fd, text, sizeof(text));
 		close(fd);
-		count += n > 0 && memmem(text, (size_t)n, needle, strlen(needle)) != NULL;
+		found = n > 0 ? memmem(text, (size_t)n, needle, size) : NULL;
+		count += at_start ? found == text : found != NULL;
 	}
 	closedir(d);
 	return count;
+}
+
+static int count_processes(const char *needle)
+{
+	return count_lines(needle, strlen(needle), false);
+}
+
+/* Only what has become `sleep SECONDS`: the shells before it have the number in their lines too. */
+static int count_sleeps(const char *seconds)
+{
+	char line[64];
+	int n = snprintf(line, sizeof(line), "sleep%c%s", '\0', seconds);
+
+	return count_lines(line, (size_t)n + 1, true);
 }
 
 /* ---- a whole life ---- */
@@ -297,9 +312,9 @@ static void starts_serves_and_ends_with_proof(void **state)
 		 seconds, seconds);
 	assert_int_equal(ssh(f, &a.inst[0], f->key_file, cmd, out, sizeof(out)), 0);
 	/* ssh may be back before both have become `sleep`. */
-	for (int i = 0; i < 1000 && count_processes(seconds) != 2; i++)
+	for (int i = 0; i < 1000 && count_sleeps(seconds) != 2; i++)
 		nanosleep(&(struct timespec){.tv_nsec = 10000000}, NULL);
-	assert_int_equal(count_processes(seconds), 2);
+	assert_int_equal(count_sleeps(seconds), 2);
 
 	reopen_host(f); /* a new daemon finds it */
 	a = ask(f, &(struct host_call){.op = HOST_LIST});
