@@ -13,7 +13,7 @@
  *	8 an incomplete list removes knowledge				lists.c
  *	9 a machine that no attempt owns is left alone			strays.c
  *	10 an order whose record failed is answered with 0		orders.c
- *	11 a retry uses the label again					drive.c
+ *	11 a retry uses the label again					attempts.c
  *
  * Tests: tests/sim/test_sim.c (each_mutant_is_caught).
  */

@@ -55,6 +55,7 @@ static void forget_observed(struct life *l)
 	bool busy = o->journal_busy, keygen = o->keygen_busy;
 	int64_t hold = o->hold_released_us;
 
+	probe_stop(l); /* what the last machine answers says nothing about the next one */
 	*o = (struct observed){.journal_busy = busy,
 			       .keygen_busy = keygen,
 			       .hold_released_us = hold,

@@ -23,11 +23,11 @@ int parse_spec_of(const struct session *s, struct spec *out, struct error *why)
 	return spec_parse(s->spec ? s->spec : "", s->spec ? strlen(s->spec) : 0, out, &end, why);
 }
 
-static bool in_list(const char *list, const char *word)
+bool in_list(const char *list, const char *word)
 {
 	size_t n = strlen(word);
 
-	for (const char *p = list; n && (p = strstr(p, word)); p += n)
+	for (const char *p = list; n && p && (p = strstr(p, word)); p += n)
 		if ((p == list || p[-1] == ',') && (p[n] == ',' || !p[n]))
 			return true;
 	return false;

@@ -245,15 +245,14 @@ static bool unwanted(struct call_ref *r, enum provider_error unfit, const char *
 	return false;
 }
 
-/* All-in at our bid, if it is bid for (pick.c); UNKNOWN: not to be had any more. */
+/* UNKNOWN: not to be had any more. */
 static int64_t price_now(const struct offer *o, const struct session *s)
 {
 	const struct shape shape = {s->disk_gb, s->vcpus, s->ram_gb};
-	int64_t price = offer_price(o, &shape);
 
-	if (price == UNKNOWN || s->bid_u6 == UNKNOWN || o->min_bid_u6 == UNKNOWN)
-		return price;
-	return s->bid_u6 < o->min_bid_u6 ? UNKNOWN : price + s->bid_u6 - o->min_bid_u6;
+	if (s->bid_u6 != UNKNOWN && s->bid_u6 < o->min_bid_u6)
+		return UNKNOWN;
+	return price_of(o, &shape, s->bid_u6);
 }
 
 /* Is it still wanted, at the terms of its choice? It may have waited its turn for minutes. */
@@ -446,6 +445,8 @@ static void resurrected(struct life *l)
 		     "a machine that was proven gone is there again; it is being destroyed");
 	l->s.instance_state = I_EXISTS;
 	l->s.gone_us = l->s.delete_us = 0;
+	if (!l->s.asked_us) /* its first life is in the sums already: from here on it is billed anew */
+		l->s.asked_us = engine_now(l->e);
 	forget_proof(l);
 	life_state(l, S_STOPPING, "found again after it was gone", NULL);
 	life_changed(l);

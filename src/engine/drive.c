@@ -63,7 +63,8 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 
 	l->probe = NULL;
 	l->o.probe_busy = false;
-	if (l->dead || e->stopping || s->instance_state != I_EXISTS) {
+	/* Of an attempt that is given up the reason stays what it was given up for. */
+	if (l->dead || e->stopping || s->instance_state != I_EXISTS || s->attempt_cause) {
 		life_unref(l);
 		return;
 	}
@@ -124,6 +125,16 @@ void probe_now(struct life *l)
 	l->refs++;
 	l->probe = w->probe(w->self, &args, probe_done, l);
 	CHECK(l->probe);
+}
+
+void probe_stop(struct life *l)
+{
+	if (!l->probe)
+		return;
+	l->e->w->probe_cancel(l->e->w->self, l->probe);
+	l->probe = NULL;
+	l->o.probe_busy = false;
+	life_unref(l);
 }
 
 static void do_running(struct life *l)

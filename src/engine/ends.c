@@ -175,12 +175,7 @@ void life_end(struct life *l, enum end_cause cause, const char *text, const stru
 	l->destroys = 0;
 	l->o.next_destroy_us = 0;
 	l->o.hold_released_us = 0;
-	if (l->probe) {
-		l->e->w->probe_cancel(l->e->w->self, l->probe);
-		l->probe = NULL;
-		l->o.probe_busy = false;
-		life_unref(l);
-	}
+	probe_stop(l);
 	forget_status_alarms(l);
 	life_state(l, S_STOPPING, text, who);
 	life_changed(l);

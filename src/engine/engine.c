@@ -131,12 +131,7 @@ void life_drop(struct life *l)
 
 	CHECK(!l->dead);
 	l->dead = true;
-	if (l->probe) {
-		e->w->probe_cancel(e->w->self, l->probe);
-		l->probe = NULL;
-		l->o.probe_busy = false;
-		life_unref(l);
-	}
+	probe_stop(l);
 	tell(e, CH_SESSION_GONE, &l->s, NULL);
 	for (size_t i = 0; i < e->life_count; i++) {
 		if (e->lives[i] != l)
@@ -295,11 +290,7 @@ void engine_stop(struct engine *e)
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
 
-		if (l->probe) {
-			e->w->probe_cancel(e->w->self, l->probe);
-			l->probe = NULL;
-			life_unref(l);
-		}
+		probe_stop(l);
 		if (l->dirty)
 			life_put(l);
 	}

@@ -220,7 +220,9 @@ void orders_free(struct engine *e);
 /* ---- buy.c, pick.c ---- */
 /* Choose and record the offer of the next attempt; false: none now. */
 bool buy_choose(struct life *l, struct error *why);
-bool failed_offer(const struct session *s, const char *id);
+bool in_list(const char *list, const char *word); /* one of its words between commas; NULL: empty */
+/* All-in for that shape, at that bid (UNKNOWN: on demand); UNKNOWN: the machine has not so much. */
+int64_t price_of(const struct offer *o, const struct shape *shape, int64_t bid_u6);
 int parse_spec_of(const struct session *s, struct spec *out, struct error *why);
 
 /* ---- ends.c ---- */
@@ -238,11 +240,14 @@ int64_t attempt_pause_us(struct life *l);
 void attempt_bill(struct life *l);	/* its money joins the sums of earlier attempts */
 void attempt_forget(struct session *s); /* its machine, its money: a new one begins */
 void probe_now(struct life *l);		/* start one SSH attempt, if an address is known */
+void probe_stop(struct life *l);	/* nobody wants to know any more how it ends */
 
 /* ---- clock.c ---- */
 /* Times of this session, or of all sources, that lie ahead of the clock: it was set back. */
 void clock_follow(struct life *l, int64_t now_us);
 void clock_follow_sources(struct engine *e, int64_t now_us);
+void clock_not_later(int64_t *then_us, int64_t now_us); /* what happened */
+void clock_shorten(int64_t *until_us, int64_t now_us);	/* a pause; INT64_MAX stays */
 
 /* ---- calls.c ---- */
 void call_create(struct life *l);
@@ -274,6 +279,7 @@ bool strays_listed(struct source *src, bool complete);
 void strays_drive(struct source *src, int64_t now_us);
 int64_t strays_next_us(const struct source *src);
 bool strays_await_list(const struct source *src);
+void strays_follow_clock(struct source *src, int64_t now_us); /* clock.c */
 void strays_free(struct source *src);
 
 /* ---- market.c ---- */

@@ -251,10 +251,15 @@ static bool list_lives(struct source *src, const struct result *res, const struc
 
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
+		int64_t pause;
 
 		if (!is_of(l, src) || !awaits_list(l))
 			continue;
-		l->o.next_list_us = now + list_pause(l, now);
+		pause = list_pause(l, now);
+		/* One that failed may have failed at once: nothing was sent. */
+		if (src->p->dialect && res->verdict != SURE_YES && pause < POLL_MIN_US)
+			pause = POLL_MIN_US;
+		l->o.next_list_us = now + pause;
 		life_wake(l);
 		if (res->verdict != SURE_YES)
 			continue;

@@ -61,6 +61,7 @@ void forget_status_alarms(struct life *l)
 	engine_alarm_clear(l->e, "stopped", l->s.name);
 	engine_alarm_clear(l->e, "offline", l->s.name);
 	engine_alarm_clear(l->e, "price", l->s.name);
+	engine_alarm_clear(l->e, "host_key", l->s.name);
 }
 
 /* A machine that ran says something else now, or runs again. It is waited for, never destroyed for

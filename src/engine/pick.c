@@ -36,16 +36,6 @@ static int fail_lacking(const struct offer *o, unsigned lacks, struct error *why
 	return 0;
 }
 
-bool failed_offer(const struct session *s, const char *id)
-{
-	size_t n = strlen(id);
-
-	for (const char *p = s->failed_offers; p && (p = strstr(p, id)); p += n)
-		if ((p == s->failed_offers || p[-1] == ',') && (p[n] == ',' || !p[n]))
-			return true;
-	return false;
-}
-
 /* ---- what it costs ---- */
 
 /* What a machine there would get; UNKNOWN in it: what it has. A provider's own minimum wins. */
@@ -62,7 +52,7 @@ static struct shape shape_of(const struct engine *e, const struct source *src,
 
 /* The most that it may cost in an hour; UNKNOWN: the machine has not so much. The market of bids shows
  * prices at the lowest bid, disk included, and a bid pays for the rest. */
-static int64_t price_of(const struct offer *o, const struct shape *shape, int64_t bid_u6)
+int64_t price_of(const struct offer *o, const struct shape *shape, int64_t bid_u6)
 {
 	int64_t price = offer_price(o, shape);
 
@@ -242,7 +232,7 @@ int pick_named(struct pick *p, struct error *why)
 	if (o->max_duration_hours != UNKNOWN && o->max_duration_hours < p->hours)
 		return fail(why, ERR_NO_MATCH, "offer=%s is rented for at most %d hours", o->id,
 			    (int)o->max_duration_hours);
-	if (!o->available || failed_offer(p->s, o->id))
+	if (!o->available || in_list(p->s->failed_offers, o->id))
 		return fail(why, ERR_NO_MATCH,
 			    "offer=%s is taken at the moment; wait for it with wait=MINUTES, or "
 			    "choose another",
@@ -287,7 +277,7 @@ static bool usable(const struct pick *p, const struct offer *o, const struct sou
 {
 	struct error why = {0};
 
-	if (failed_offer(p->s, o->id) || !src->enabled ||
+	if (in_list(p->s->failed_offers, o->id) || !src->enabled ||
 	    o->interruptible != spec_interruptible(p->sp))
 		return false;
 	if (o->max_duration_hours != UNKNOWN && o->max_duration_hours < p->hours)

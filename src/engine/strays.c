@@ -410,6 +410,19 @@ bool strays_listed(struct source *src, bool complete)
 
 /* ---- time ---- */
 
+void strays_follow_clock(struct source *src, int64_t now_us)
+{
+	for (struct stray *x = src->strays; x; x = x->next) {
+		clock_shorten(&x->next_us, now_us);
+		clock_not_later(&x->first_us, now_us);
+		clock_not_later(&x->from_us, now_us);
+		clock_not_later(&x->paid_us, now_us);
+		clock_not_later(&x->destroy_ok_us, now_us);
+		if (x->gone_us > now_us)
+			x->gone_us = 0;
+	}
+}
+
 static void stray_turn(struct source *src, struct stray *x, int64_t now_us)
 {
 	if (!x->shown && (x->kind != STRAY_ORPHAN || is_orphan(x, now_us)))

@@ -116,6 +116,13 @@ static int64_t now(void *self)
 	return ((struct fake *)self)->now_us;
 }
 
+static int64_t wall(void *self)
+{
+	struct fake *f = self;
+
+	return f->now_us + f->wall_step_us;
+}
+
 static void chance(void *self, void *out, size_t n)
 {
 	struct fake *f = self;
@@ -298,7 +305,7 @@ static struct probe *probe(void *self, const struct probe_args *args, probe_cb c
 	CHECK(args->private_key->bytes && args->port > 0);
 	*p = (struct probe){.cb = cb, .arg = arg};
 	COPY(p->host, args->host);
-	p->ev = later(self, 20000, probe_run, free, p);
+	p->ev = later(self, ((struct fake *)self)->probe_us, probe_run, free, p);
 	return p;
 }
 
@@ -374,7 +381,7 @@ void fake_init(struct fake *f)
 			       .public_mount = "/gpu",
 			       .deployment = "test1"};
 	f->w = (struct world){.self = f,
-			      .wall_us = now,
+			      .wall_us = wall,
 			      .mono_us = now,
 			      .random = chance,
 			      .timer_new = timer_new,
@@ -397,6 +404,7 @@ void fake_init(struct fake *f)
 					.state = f};
 	f->providers[0] = &f->provider;
 	f->probe_verdict = PROBE_OK;
+	f->probe_us = 20000;
 	f->charge_u6 = UNKNOWN;
 }
 

@@ -51,7 +51,7 @@ struct fake {
 	struct provider provider;
 	struct provider *providers[1];
 	struct engine *e;
-	int64_t now_us;
+	int64_t now_us, wall_step_us; /* the wall clock is set off by so much */
 	uint64_t seed;
 	struct fake_event *queue;
 	uint64_t order;
@@ -95,6 +95,7 @@ struct fake {
 
 	/* SSH */
 	enum probe_verdict probe_verdict;
+	int64_t probe_us; /* how long a login takes */
 	unsigned probes;
 
 	/* answers to orders */

@@ -271,10 +271,49 @@ static void the_tick_survives_a_clock_that_steps_back(void **state)
 {
 	(void)state;
 	make_running("x");
-	f.now_us -= DAY_US;
+	f.wall_step_us -= DAY_US;
 	fake_run(&f, 10 * MINUTE_US);
 	assert_int_equal(fake_get(&f, "x")->state, S_RUNNING);
 	assert_int_equal(fake_alive(&f), 1);
+}
+
+static void the_market_goes_on_after_a_clock_that_steps_back(void **state)
+{
+	const struct inventory *inv;
+
+	(void)state;
+	fake_run(&f, 10 * MINUTE_US);
+	f.wall_step_us -= DAY_US;
+	f.price_u6 += 100000;
+	fake_run(&f, 20 * MINUTE_US);
+	inv = engine_inventory(f.e);
+	assert_true(inv->count > 0);
+	assert_int_equal(inv->offers[0].price_u6, f.price_u6);
+}
+
+/* One that is under way when its attempt is given up neither says why nor keeps the next from trying. */
+static void a_login_belongs_to_its_attempt(void **state)
+{
+	const struct session *s;
+
+	(void)state;
+	f.probe_us = 9 * SECOND_US;
+	f.probe_verdict = PROBE_NOT_YET;
+	make("x", "gpu=RTX_4090 max_price=1 hours=1 retry_scope=any\n");
+	s = fake_get(&f, "x");
+	for (int i = 0; i < 10000 && !s->ssh_host[0]; i++)
+		fake_step(&f);
+	assert_true(s->ssh_host[0]);
+	fake_run(&f, SECOND_US);
+	f.boot_us = 0;
+	assert_int_equal(fake_ctl(&f, "x", "retry"), 0);
+	while (s->attempt == 1) {
+		assert_null(strstr(s->reason, "waiting for its SSH server"));
+		assert_true(fake_step(&f));
+	}
+	f.probe_verdict = PROBE_OK;
+	assert_true(fake_until(&f, "x", S_RUNNING, MINUTE_US));
+	assert_int_equal(s->attempt, 2);
 }
 
 static void hold_ends_the_session_after_the_grace(void **state)
@@ -586,6 +625,11 @@ static void another_host_key_is_never_trusted(void **state)
 	assert_string_equal(fake_get(&f, "x")->host_key, "ssh-ed25519 HOSTKEY");
 	engine_alarms(f.e, &alarms);
 	assert_true(strstr(alarms.data, "host_key") != NULL);
+	assert_int_equal(fake_ctl(&f, "x", "done"), 0);
+	buf_reset(&alarms);
+	engine_alarms(f.e, &alarms);
+	assert_true(!alarms.data ||
+		    !strstr(alarms.data, "host_key")); /* it ends with its machine */
 }
 
 /* ---- the disk ---- */
@@ -809,7 +853,9 @@ int main(void)
 		T(session_counts_are_limited),
 		T(expiry_is_exact),
 		T(extensions_never_pass_the_hard_maximum),
+		T(a_login_belongs_to_its_attempt),
 		T(the_tick_survives_a_clock_that_steps_back),
+		T(the_market_goes_on_after_a_clock_that_steps_back),
 		T(hold_ends_the_session_after_the_grace),
 		T(a_restart_never_releases_a_hold),
 		T(protect_refuses_every_end),

@@ -259,6 +259,26 @@ static void its_destruction_is_tried_for_ever(void **state)
 	assert_false(alarmed("late", m->label));
 }
 
+static void its_destruction_does_not_wait_for_a_clock_that_was_set_back(void **state)
+{
+	struct machine *m;
+
+	(void)state;
+	make_running("x");
+	m = fake_plant(&f, fake_get(&f, "x")->id, 1);
+	f.destroy_effect = false;
+	f.destroy_answer = ANSWER_LOST;
+	fake_run(&f, 10 * MINUTE_US);
+	assert_true(alarmed("late", m->label));
+	f.wall_step_us = -DAY_US;
+	f.destroy_effect = true;
+	f.destroy_answer = ANSWER_OK;
+	assert_true(dead_within(m, 6 * MINUTE_US));
+	fake_run(&f, 2 * MINUTE_US);
+	assert_false(alarmed("late", m->label));
+	assert_int_equal(fake_get(&f, "x")->state, S_RUNNING);
+}
+
 static void a_dead_key_condemns_nobody(void **state)
 {
 	struct machine *m;
@@ -320,6 +340,7 @@ int main(void)
 		T(a_refusal_that_lied),
 		T(newer_than_the_books_is_not_touched),
 		T(its_destruction_is_tried_for_ever),
+		T(its_destruction_does_not_wait_for_a_clock_that_was_set_back),
 		T(a_dead_key_condemns_nobody),
 		T(a_list_during_the_create),
 		T(strays_are_rebuilt_from_lists),
