@@ -123,11 +123,6 @@ static int put_env(struct buf *b, const struct create_args *c, struct error *why
 	return 0;
 }
 
-static bool is_template_hash(const char *s)
-{
-	return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32;
-}
-
 /* The image, the template, or both: then the request's image wins at Vast.ai, so the account's default
  * must not be sent along with a template. */
 static int put_image(struct buf *b, const struct provider *p, const struct create_args *c,
@@ -135,7 +130,7 @@ static int put_image(struct buf *b, const struct provider *p, const struct creat
 {
 	bool is_default = !c->image || strcmp(c->image, p->account.image) == 0;
 
-	if (c->template_id && !is_template_hash(c->template_id))
+	if (c->template_id && !vast_is_hash(c->template_id))
 		return fail(why, ERR_INVALID,
 			    "vastai: a template is named by its hash of 32 digits 0-9a-f");
 	if (c->image && strlen(c->image) > IMAGE_MAX)

@@ -91,7 +91,7 @@ void vast_gpu_spellings(const char *name, struct buf *out)
 	buf_json(out, name, strlen(name));
 	if (strchr("VPKMT", name[0]) && isdigit((unsigned char)name[1]))
 		buf_printf(&other, "Tesla %s", name);
-	else if (super && super > name && !super[6] && strncmp(super - 3, " Ti", 3) == 0)
+	else if (super && super - name > 3 && !super[6] && strncmp(super - 3, " Ti", 3) == 0)
 		buf_printf(&other, "%.*sS Ti", (int)(super - 3 - name), name);
 	else if (super && super > name && !super[6])
 		buf_printf(&other, "%.*sS", (int)(super - name), name);

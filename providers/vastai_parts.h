@@ -41,6 +41,9 @@ void vast_gone(struct vast_reply *r, const char *how);
 void vast_parse(const struct wire_ask *ask, const struct wire_reply *reply,
 		struct wire_result *out);
 
+/* What names a template: 32 digits 0-9a-f. */
+bool vast_is_hash(const char *s);
+
 /* One machine, without a status or numbers that are known. */
 void vast_instance_init(struct instance *in);
 

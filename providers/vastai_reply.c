@@ -273,7 +273,7 @@ static void read_account(struct vast_reply *r)
 					       : left; /* less than nothing would read as UNKNOWN */
 }
 
-static bool is_hash(const char *s)
+bool vast_is_hash(const char *s)
 {
 	return strlen(s) == 32 && strspn(s, "0123456789abcdef") == 32;
 }
@@ -330,7 +330,7 @@ static void add_template(struct vast_reply *r, const json_t *row)
 	size_t n;
 
 	wire_text(row, "hash_id", hash, sizeof hash);
-	t = is_hash(hash) ? wire_add_template(r->out) : NULL;
+	t = vast_is_hash(hash) ? wire_add_template(r->out) : NULL;
 	if (!t) {
 		r->out->r.dropped++;
 		return;

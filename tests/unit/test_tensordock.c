@@ -16,6 +16,7 @@
 #include "../../providers/tensordock_parts.h"
 #include "../../src/core/check.h"
 #include "../../src/core/text.h"
+#include "wire_test.h"
 
 #include <cmocka.h>
 #undef fail
@@ -48,27 +49,9 @@ static int teardown(void **state)
 
 /* ---- requests ---- */
 
-struct request {
-	struct wire_request r;
-	int err;
-	struct error why;
-};
-
-static void request_free(struct request *q)
-{
-	buf_free(&q->r.path);
-	buf_free(&q->r.body);
-}
-#define REQUEST __attribute__((cleanup(request_free))) struct request
-
 static void build(struct request *q, const struct call *call)
 {
-	memset(q, 0, sizeof *q);
-	q->err = td->dialect->build(td, call, "", &q->r, &q->why);
-	if (q->err)
-		assert_true(q->why.text[0]);
-	else
-		assert_in_range(q->r.endpoint, 0, td->dialect->endpoint_count - 1);
+	wire_build(td, call, "", q);
 }
 
 static void test_plain_requests(void **state)
@@ -424,17 +407,13 @@ static void test_limits(void **state)
 
 /* ---- replies ---- */
 
-#define RESULT __attribute__((cleanup(wire_result_free))) struct wire_result
-
 static void parse_for(struct wire_result *w, enum call_op op, const char *id, int status,
 		      const char *body)
 {
 	struct wire_ask ask = {.op = op};
-	struct wire_reply reply = {status, "application/json", body, strlen(body)};
 
 	COPY(ask.instance_id, id);
-	wire_result_init(w);
-	td->dialect->parse(&ask, &reply, w);
+	wire_parse(td, &ask, status, body, strlen(body), w);
 }
 
 static void parse(struct wire_result *w, enum call_op op, int status, const char *body)
@@ -647,7 +626,6 @@ static void test_gpu_names(void **state)
 static void parse_model(struct wire_result *w, const struct shape *shape, const char *gpu)
 {
 	struct wire_ask ask = {.op = CALL_OFFERS};
-	struct wire_reply reply = {.status = 200, .content_type = "application/json"};
 	BUF body = {0};
 
 	if (shape)
@@ -657,10 +635,7 @@ static void parse_model(struct wire_result *w, const struct shape *shape, const 
 		   "\"stateprovince\":\"M\xc3\xb6lln\",\"country\":\"Germany\",\"tier\":4,\"gpus\":"
 		   "[{%s}]}]}}",
 		   LOCATION, gpu);
-	reply.body = body.data;
-	reply.len = body.len;
-	wire_result_init(w);
-	td->dialect->parse(&ask, &reply, w);
+	wire_parse(td, &ask, 200, body.data, body.len, w);
 	assert_int_equal(w->r.verdict, SURE_YES);
 	assert_true(w->r.complete);
 }
@@ -976,41 +951,23 @@ static void test_wrong_types_everywhere(void **state)
 		"balance",
 		"type",
 	};
-	static const char *const values[] = {
-		"null",
-		"true",
-		"0",
-		"-1",
-		"1.5",
-		"1e400",
-		"99999999999999999999999",
-		"\"\"",
-		"\"x\"",
-		"\"\xff\\u0000\\udfff\"",
-		"[]",
-		"[[[[]]]]",
-		"{}",
-		"{\"id\":{}}",
-		"[null]",
-		"NaN",
-	};
 	static const int statuses[] = {200, 204, 400, 404, 500};
 
 	(void)state;
 	for (size_t k = 0; k < ARRAY_LEN(keys); k++)
-		for (size_t v = 0; v < ARRAY_LEN(values); v++)
+		for (size_t v = 0; v < WIRE_JUNK_COUNT; v++)
 			for (size_t s = 0; s < ARRAY_LEN(statuses); s++)
 				for (int op = 0; op < CALL_OP_COUNT; op++) {
 					BUF body = {0};
 					RESULT flat, list, market;
 
-					buf_printf(&body, "{\"%s\":%s}", keys[k], values[v]);
+					buf_printf(&body, "{\"%s\":%s}", keys[k], wire_junk[v]);
 					parse(&flat, (enum call_op)op, statuses[s], body.data);
 					assert_true(flat.r.error != PE_GONE);
 					buf_reset(&body);
 					buf_printf(&body,
 						   "{\"data\":[{\"id\":\"i\",\"x\":1,\"%s\":%s}]}",
-						   keys[k], values[v]);
+						   keys[k], wire_junk[v]);
 					parse(&list, (enum call_op)op, statuses[s], body.data);
 					assert_true(list.r.error != PE_GONE);
 					buf_reset(&body);
@@ -1019,8 +976,8 @@ static void test_wrong_types_everywhere(void **state)
 						   "\",\"gpus\":[{\"v0Name\":\"" MODEL
 						   "\",\"max_count\":1,\"price_per_hr\":0.1," PRICES
 						   ",\"%s\":%s},%s],\"%s\":%s}]}}",
-						   keys[k], values[v], values[v], keys[k],
-						   values[v]);
+						   keys[k], wire_junk[v], wire_junk[v], keys[k],
+						   wire_junk[v]);
 					parse(&market, (enum call_op)op, statuses[s], body.data);
 					assert_true(market.r.error != PE_GONE);
 				}

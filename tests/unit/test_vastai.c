@@ -13,7 +13,7 @@
 #include "../../providers/providers.h"
 #include "../../src/core/check.h"
 #include "../../src/core/text.h"
-#include "../../src/core/wire.h"
+#include "wire_test.h"
 
 #include <cmocka.h>
 #include <jansson.h>
@@ -41,27 +41,9 @@ static int teardown(void **state)
 
 /* ---- requests ---- */
 
-struct request {
-	struct wire_request r;
-	int err;
-	struct error why;
-};
-
-static void request_free(struct request *q)
-{
-	buf_free(&q->r.path);
-	buf_free(&q->r.body);
-}
-#define REQUEST __attribute__((cleanup(request_free))) struct request
-
 static void build(struct request *q, const struct call *call, const char *cursor)
 {
-	memset(q, 0, sizeof *q);
-	q->err = vast->dialect->build(vast, call, cursor, &q->r, &q->why);
-	if (q->err)
-		assert_true(q->why.text[0]);
-	else
-		assert_in_range(q->r.endpoint, 0, vast->dialect->endpoint_count - 1);
+	wire_build(vast, call, cursor, q);
 }
 
 static void assert_request(struct request *q, enum http_method method, const char *path,
@@ -397,29 +379,12 @@ static void test_limits(void **state)
 
 /* ---- replies ---- */
 
-static void parse_n(struct wire_result *w, const struct wire_ask *ask, int status, const char *body,
-		    size_t n)
-{
-	FREE char *copy = malloc(n ? n : 1);
-	struct wire_reply reply = {status, "", copy, n};
-
-	assert_non_null(copy);
-	memcpy(copy, body, n);
-	wire_result_init(w);
-	vast->dialect->parse(ask, &reply, w);
-	assert_true(w->r.verdict == SURE_YES || w->r.text[0]);
-	assert_true((w->r.verdict == KEY_DEAD) == (w->r.error == PE_AUTH));
-	assert_true(w->r.verdict != LATER || w->r.error == PE_RATE || w->r.error == PE_UNAVAILABLE);
-}
-
 static void parse(struct wire_result *w, enum call_op op, int status, const char *body)
 {
 	struct wire_ask ask = {.op = op};
 
-	parse_n(w, &ask, status, body, strlen(body));
+	wire_parse(vast, &ask, status, body, strlen(body), w);
 }
-
-#define RESULT __attribute__((cleanup(wire_result_free))) struct wire_result
 
 #define AUTH "{\"success\":false,\"error\":\"auth_error\",\"msg\":\"Session expired.\"}"
 #define NO_ASK \
@@ -635,7 +600,7 @@ static void parse_rows(struct wire_result *w, const struct page_ask *page, const
 	BUF body = {0};
 
 	buf_printf(&body, "{\"offers\":[%s]}", rows);
-	parse_n(w, &ask, 200, body.data, body.len);
+	wire_parse(vast, &ask, 200, body.data, body.len, w);
 	assert_int_equal(w->r.verdict, SURE_YES);
 }
 
@@ -933,7 +898,7 @@ static void test_lists(void **state)
 	assert_false(last.truncated_cursor);
 	assert_int_equal(last.total, 1);
 	COPY(ask.cursor, "x"); /* a page in the middle: its count is no total */
-	parse_n(&v0, &ask, 200, "{\"instances_found\":1,\"instances\":[{\"id\":1}]}", 44);
+	wire_parse(vast, &ask, 200, "{\"instances_found\":1,\"instances\":[{\"id\":1}]}", 44, &v0);
 	assert_int_equal(v0.r.verdict, SURE_YES);
 	assert_int_equal(v0.total, UNKNOWN);
 	buf_puts(&big, "{\"total_instances\":9,\"instances\":[],\"next_token\":\"");
@@ -954,12 +919,12 @@ static void test_another_instance_answers(void **state)
 	RESULT a, b, c;
 
 	(void)state;
-	parse_n(&a, &ask, 200, body, sizeof body - 1);
+	wire_parse(vast, &ask, 200, body, sizeof body - 1, &a);
 	assert_int_equal(a.r.verdict, LATER);
-	parse_n(&b, &ask, 200, nameless, sizeof nameless - 1);
+	wire_parse(vast, &ask, 200, nameless, sizeof nameless - 1, &b);
 	assert_int_equal(b.r.verdict, SURE_YES);
 	assert_string_equal(b.instances[0].id, "7");
-	parse_n(&c, &ask, 200, array, sizeof array - 1);
+	wire_parse(vast, &ask, 200, array, sizeof array - 1, &c);
 	assert_int_equal(c.r.verdict, SURE_YES);
 }
 
@@ -1080,50 +1045,32 @@ static void test_wrong_types_everywhere(void **state)
 		"hash_id",
 		"retry_after",
 	};
-	static const char *const values[] = {
-		"null",
-		"true",
-		"0",
-		"-1",
-		"1.5",
-		"1e400",
-		"99999999999999999999999",
-		"\"\"",
-		"\"x\"",
-		"\"\xff\\u0000\\udfff\"",
-		"[]",
-		"[[[[]]]]",
-		"{}",
-		"{\"id\":{}}",
-		"[null]",
-		"NaN",
-	};
 	static const int statuses[] = {200, 400, 404, 410, 500};
 
 	(void)state;
 	for (size_t k = 0; k < ARRAY_LEN(keys); k++)
-		for (size_t v = 0; v < ARRAY_LEN(values); v++)
+		for (size_t v = 0; v < WIRE_JUNK_COUNT; v++)
 			for (size_t s = 0; s < ARRAY_LEN(statuses); s++)
 				for (int op = 0; op < CALL_OP_COUNT; op++) {
 					BUF body = {0};
 					RESULT flat, list, one;
 
-					buf_printf(&body, "{\"%s\":%s}", keys[k], values[v]);
+					buf_printf(&body, "{\"%s\":%s}", keys[k], wire_junk[v]);
 					parse(&flat, (enum call_op)op, statuses[s], body.data);
 					assert_true(flat.r.error != PE_GONE ||
 						    (strcmp(keys[k], "instances") == 0 &&
-						     strcmp(values[v], "null") == 0));
+						     strcmp(wire_junk[v], "null") == 0));
 					buf_reset(&body);
 					buf_printf(&body,
 						   "{\"total_instances\":1,\"instances\":[{\"id\":"
 						   "1,\"x\":2,"
 						   "\"%s\":%s}],\"offers\":[{" ROW ",\"%s\":%s}]}",
-						   keys[k], values[v], keys[k], values[v]);
+						   keys[k], wire_junk[v], keys[k], wire_junk[v]);
 					parse(&list, (enum call_op)op, statuses[s], body.data);
 					assert_true(list.r.error != PE_GONE);
 					buf_reset(&body);
 					buf_printf(&body, "{\"instances\":{\"id\":1,\"%s\":%s}}",
-						   keys[k], values[v]);
+						   keys[k], wire_junk[v]);
 					parse(&one, (enum call_op)op, statuses[s], body.data);
 					assert_true(one.r.error != PE_GONE);
 				}
