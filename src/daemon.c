@@ -172,7 +172,7 @@ static int start_rooms(struct daemon *d, int fuse_fd)
 		err = store_open(s->value[SET_DATABASE_PATH], &d->store, &d->why);
 	if (!err)
 		err = start_host(d);
-	if (!err && !(d->client = http_client_new(&d->loop, NULL, &d->why)))
+	if (!err && !(d->io.client = http_client_new(&d->loop, NULL, &d->why)))
 		err = -err_errno(d->why.code);
 	if (!err)
 		err = daemon_providers_start(d);
@@ -274,9 +274,9 @@ static int daemon_stop(struct daemon *d, int fuse_fd, const char *device)
 		mount_stop(d->mount);
 	if (d->engine)
 		engine_stop(d->engine);
-	http_client_free(
-		d->client); /* what is under way is cancelled: the loop shall become quiet */
-	d->client = NULL;
+	/* what is under way is cancelled: the loop shall become quiet */
+	http_client_free(d->io.client);
+	d->io.client = NULL;
 	http_stop(d->http);
 	if (d->store)
 		store_close(d->store, STORE_CLOSE_US);

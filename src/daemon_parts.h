@@ -10,6 +10,7 @@
 #include "daemon.h"
 #include "http/http.h"
 #include "names.h"
+#include "world_io.h"
 
 #define DAEMON_SIGNALS	     3
 #define DAEMON_PROVIDERS_MAX 4
@@ -22,6 +23,7 @@ struct daemon {
 	uv_poll_t holder_poll;
 	int holder_fd, claim_fd;
 	struct world world;
+	struct world_io io;   /* client NULL: not started, or stopped */
 	struct policy policy; /* the engine reads it; changed on the loop only */
 	struct store *store;
 	struct local_host *host;
@@ -31,8 +33,7 @@ struct daemon {
 	size_t provider_count;
 	struct engine *engine;
 	struct mount *mount;
-	struct http *http;	    /* NULL: SERVER_PORT is 0 */
-	struct http_client *client; /* NULL: not started, or stopped */
+	struct http *http; /* NULL: SERVER_PORT is 0 */
 	struct metrics *metrics;
 	struct metric_source metric_source;
 	uv_prepare_t turn;

@@ -1,5 +1,6 @@
 /*
- * struct world of the daemon: every function of it is one of src/io/. Nothing here decides anything.
+ * struct world of the daemon: world_io.h, and what only a daemon has, all of src/io/. Nothing here decides
+ * anything.
  *
  * After the stop (store and client are NULL then) an order to write or to send is dropped: the engine
  * only lets go of what is left. Loop thread. Tests: tests/mount.
@@ -7,46 +8,13 @@
 #include "core/check.h"
 #include "core/text.h"
 #include "daemon_parts.h"
-#include "io/io.h"
 
 #define LAG_ALARM_US (2 * SECOND_US) /* tree.md, rule 7: then orders begin to fail with EIO */
 #define LAG_LOOK_MS  1000
 
-static int64_t world_wall_us(void *self)
+static struct daemon *daemon_of(void *self)
 {
-	(void)self;
-	return clock_wall_us();
-}
-
-static int64_t world_mono_us(void *self)
-{
-	(void)self;
-	return clock_mono_us();
-}
-
-static void world_random(void *self, void *out, size_t n)
-{
-	(void)self;
-	random_bytes(out, n);
-}
-
-static struct timer *world_timer_new(void *self, void (*fire)(void *arg), void *arg)
-{
-	struct daemon *d = self;
-
-	return loop_timer_new(&d->loop, fire, arg);
-}
-
-static void world_timer_set(void *self, struct timer *t, int64_t delay_us)
-{
-	(void)self;
-	loop_timer_set(t, delay_us);
-}
-
-static void world_timer_free(void *self, struct timer *t)
-{
-	(void)self;
-	loop_timer_free(t);
+	return container_of((struct world_io *)self, struct daemon, io);
 }
 
 /* A write that stays away too long is an alarm. The look is armed by writes, so an idle daemon
@@ -76,7 +44,7 @@ static void lag_look(uv_timer_t *t)
 
 static void world_journal(void *self, struct journal_op *op, journal_cb cb, void *arg)
 {
-	struct daemon *d = self;
+	struct daemon *d = daemon_of(self);
 
 	if (!d->store) { /* stopped: an answer that came too late to be written */
 		journal_op_free(op);
@@ -89,21 +57,21 @@ static void world_journal(void *self, struct journal_op *op, journal_cb cb, void
 
 static bool world_ballast(void *self)
 {
-	struct daemon *d = self;
+	struct daemon *d = daemon_of(self);
 
 	return d->store && store_drop_ballast(d->store);
 }
 
 static void world_keygen(void *self, const char *comment, keygen_cb cb, void *arg)
 {
-	struct daemon *d = self;
+	struct daemon *d = daemon_of(self);
 
 	keys_make_async(&d->loop, comment, cb, arg);
 }
 
 static struct probe *world_probe(void *self, const struct probe_args *args, probe_cb cb, void *arg)
 {
-	struct daemon *d = self;
+	struct daemon *d = daemon_of(self);
 
 	return ssh_probe_start(&d->loop, args, cb, arg);
 }
@@ -116,32 +84,9 @@ static void world_probe_cancel(void *self, struct probe *p)
 
 static void world_host(void *self, const struct host_call *call, host_cb cb, void *arg)
 {
-	struct daemon *d = self;
+	struct daemon *d = daemon_of(self);
 
 	local_host_call(d->host, call, cb, arg);
-}
-
-static struct http_send *world_http(void *self, const struct http_args *args, http_cb cb, void *arg)
-{
-	struct daemon *d = self;
-
-	return d->client ? http_client_send(d->client, args, cb, arg) : NULL;
-}
-
-/* With the client went its requests. */
-static void world_http_cancel(void *self, struct http_send *h)
-{
-	struct daemon *d = self;
-
-	if (d->client)
-		http_client_cancel(h);
-}
-
-static void world_work(void *self, void (*run)(void *arg), void (*done)(void *arg), void *arg)
-{
-	struct daemon *d = self;
-
-	loop_work(&d->loop, run, done, arg);
 }
 
 static void world_log(void *self, enum log_level level, const char *fmt, ...)
@@ -156,27 +101,15 @@ static void world_log(void *self, enum log_level level, const char *fmt, ...)
 	va_end(ap);
 }
 
-static const struct world world_of_io = {
-	.wall_us = world_wall_us,
-	.mono_us = world_mono_us,
-	.random = world_random,
-	.timer_new = world_timer_new,
-	.timer_set = world_timer_set,
-	.timer_free = world_timer_free,
-	.journal = world_journal,
-	.journal_ballast = world_ballast,
-	.keygen = world_keygen,
-	.probe = world_probe,
-	.probe_cancel = world_probe_cancel,
-	.host = world_host,
-	.http = world_http,
-	.http_cancel = world_http_cancel,
-	.work = world_work,
-	.log = world_log,
-};
-
 void daemon_world_fill(struct daemon *d)
 {
-	d->world = world_of_io;
-	d->world.self = d;
+	d->world = (struct world){.journal = world_journal,
+				  .journal_ballast = world_ballast,
+				  .keygen = world_keygen,
+				  .probe = world_probe,
+				  .probe_cancel = world_probe_cancel,
+				  .host = world_host,
+				  .log = world_log};
+	d->io.loop = &d->loop;
+	world_io_fill(&d->world, &d->io);
 }

@@ -11,10 +11,11 @@
 #include "configured.h"
 #include "engine/cloud.h"
 #include "options.h"
+#include "world_io.h"
 
 struct online {
 	uv_loop_t loop;
-	struct http_client *client;
+	struct world_io io;
 	struct world world;
 	struct configured clouds[CONFIGURED_MAX];
 	struct cloud *cloud[CONFIGURED_MAX]; /* of the same index */

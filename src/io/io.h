@@ -10,7 +10,6 @@
 #include "../engine/world.h"
 
 /* ---- loop.c: clock, random numbers, timers on libuv ---- */
-/* Fills wall_us, mono_us, random, timer_*; self must stay the loop. */
 struct timer *loop_timer_new(uv_loop_t *loop, void (*fire)(void *), void *arg);
 void loop_timer_set(struct timer *t, int64_t delay_us);
 void loop_timer_free(struct timer *t);
