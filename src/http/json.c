@@ -115,38 +115,36 @@ void clean(char out[REQUEST_ID_MAX + 1], const char *s)
 	out[at] = '\0';
 }
 
-static bool put_text(struct buf *b, const char *s)
+bool member_text(struct buf *b, const char *s)
 {
 	put_json_text(b, s);
 	return true;
 }
 
-static bool put_optional(struct buf *b, const char *s)
+bool member_optional(struct buf *b, const char *s)
 {
-	if (s[0])
-		put_json_text(b, s);
-	return s[0] != '\0';
+	return s[0] && member_text(b, s);
 }
 
-static bool put_count(struct buf *b, int64_t v)
+bool member_int(struct buf *b, int64_t v)
 {
 	put_json_int(b, v == UNKNOWN ? 0 : v);
 	return true;
 }
 
-static bool put_number(struct buf *b, int64_t v, int places)
+bool member_fixed(struct buf *b, int64_t v, int places)
 {
 	put_json_fixed(b, v == UNKNOWN ? 0 : v, places);
 	return true;
 }
 
-static bool put_bool(struct buf *b, bool v)
+bool member_bool(struct buf *b, bool v)
 {
 	buf_puts(b, v ? "true" : "false");
 	return true;
 }
 
-static bool put_moment(struct buf *b, int64_t us)
+bool member_time(struct buf *b, int64_t us)
 {
 	put_json_time(b, us);
 	return true;
@@ -154,30 +152,24 @@ static bool put_moment(struct buf *b, int64_t us)
 
 /* ---- an offer ---- */
 
-#define OFFER(name, how)                                                     \
-	static bool show_offer_##name(const struct render *x, struct buf *b) \
-	{                                                                    \
-		const struct offer *o = x->thing;                            \
-                                                                             \
-		return how;                                                  \
-	}
-OFFER(id, put_text(b, o->id))
-OFFER(provider, put_text(b, o->provider))
-OFFER(provider_id, put_text(b, o->provider_id))
-OFFER(gpu_type, put_text(b, o->gpu_type))
-OFFER(gpu_count, put_count(b, o->gpu_count))
-OFFER(vram_gb, put_count(b, o->vram_gb))
-OFFER(price, put_number(b, o->price_u6, 6))
-OFFER(location, put_text(b, o->location))
-OFFER(reliability, put_number(b, o->reliability_m, 3))
-OFFER(available, put_bool(b, o->available))
-OFFER(max_duration, put_count(b, o->max_duration_hours))
-OFFER(fetched, ((void)o, put_moment(b, x->fetched_us)))
-OFFER(confidence, put_number(b, o->confidence_m, 3))
-OFFER(cuda, o->cuda_m > 0 && put_number(b, o->cuda_m, 3))
-OFFER(machine, put_optional(b, o->machine_id))
-OFFER(interruptible, o->interruptible &&put_bool(b, true))
-OFFER(min_bid, o->min_bid_u6 > 0 && put_number(b, o->min_bid_u6, 6))
+#define OFFER(name, how) SHOW_MEMBER(offer, offer, o, name, how)
+OFFER(id, member_text(b, o->id))
+OFFER(provider, member_text(b, o->provider))
+OFFER(provider_id, member_text(b, o->provider_id))
+OFFER(gpu_type, member_text(b, o->gpu_type))
+OFFER(gpu_count, member_int(b, o->gpu_count))
+OFFER(vram_gb, member_int(b, o->vram_gb))
+OFFER(price, member_fixed(b, o->price_u6, 6))
+OFFER(location, member_text(b, o->location))
+OFFER(reliability, member_fixed(b, o->reliability_m, 3))
+OFFER(available, member_bool(b, o->available))
+OFFER(max_duration, member_int(b, o->max_duration_hours))
+OFFER(fetched, ((void)o, member_time(b, x->fetched_us)))
+OFFER(confidence, member_fixed(b, o->confidence_m, 3))
+OFFER(cuda, o->cuda_m > 0 && member_fixed(b, o->cuda_m, 3))
+OFFER(machine, member_optional(b, o->machine_id))
+OFFER(interruptible, o->interruptible &&member_bool(b, true))
+OFFER(min_bid, o->min_bid_u6 > 0 && member_fixed(b, o->min_bid_u6, 6))
 
 const struct member offer_members[] = {
 	{"id", JT_TEXT, false, show_offer_id, "what a session's offer_id names"},
@@ -202,13 +194,7 @@ const size_t offer_member_count = ARRAY_LEN(offer_members);
 
 /* ---- a session ---- */
 
-#define SESSION(name, how)                                                     \
-	static bool show_session_##name(const struct render *x, struct buf *b) \
-	{                                                                      \
-		const struct session *s = x->thing;                            \
-                                                                               \
-		return how;                                                    \
-	}
+#define SESSION(name, how) SHOW_MEMBER(session, session, s, name, how)
 
 /* Until the machine is ordered, the end is what it would be if that were now. */
 static int64_t ends_us(const struct session *s)
@@ -226,7 +212,7 @@ static int64_t hours_of(const struct session *s)
 
 static bool put_error(struct buf *b, const struct session *s)
 {
-	return s->state == S_FAILED && put_optional(b, s->reason);
+	return s->state == S_FAILED && member_optional(b, s->reason);
 }
 
 static bool put_template(struct buf *b, const struct session *s)
@@ -237,7 +223,7 @@ static bool put_template(struct buf *b, const struct session *s)
 
 	if (!s->spec || spec_parse(s->spec, strlen(s->spec), &spec, &end, NULL))
 		return false;
-	put = put_optional(b, spec.template_id);
+	put = member_optional(b, spec.template_id);
 	spec_free(&spec);
 	return put;
 }
@@ -247,7 +233,7 @@ static bool put_duration_text(struct buf *b, int64_t us)
 	int64_t minutes = us / MINUTE_US;
 
 	if (us < 0)
-		return put_text(b, "expired");
+		return member_text(b, "expired");
 	buf_putc(b, '"');
 	if (minutes >= 60)
 		buf_printf(b, "%lldh ", (long long)(minutes / 60));
@@ -255,39 +241,39 @@ static bool put_duration_text(struct buf *b, int64_t us)
 	return true;
 }
 
-SESSION(id, put_text(b, s->id))
-SESSION(consumer, put_text(b, session_consumer(s)))
-SESSION(provider, put_text(b, s->provider))
-SESSION(gpu_type, put_text(b, s->gpu_type))
-SESSION(gpu_count, put_count(b, s->gpu_count))
-SESSION(status, put_text(b, state_name((enum session_state)s->state)))
+SESSION(id, member_text(b, s->id))
+SESSION(consumer, member_text(b, session_consumer(s)))
+SESSION(provider, member_text(b, s->provider))
+SESSION(gpu_type, member_text(b, s->gpu_type))
+SESSION(gpu_count, member_int(b, s->gpu_count))
+SESSION(status, member_text(b, state_name((enum session_state)s->state)))
 SESSION(error, put_error(b, s))
-SESSION(ssh_host, put_optional(b, s->ssh_host))
-SESSION(ssh_port, s->ssh_port > 0 && put_count(b, s->ssh_port))
-SESSION(ssh_user, put_optional(b, s->ssh_user))
-SESSION(launch_mode, ((void)s, x->created &&put_text(b, "ssh")))
+SESSION(ssh_host, member_optional(b, s->ssh_host))
+SESSION(ssh_port, s->ssh_port > 0 && member_int(b, s->ssh_port))
+SESSION(ssh_user, member_optional(b, s->ssh_user))
+SESSION(launch_mode, ((void)s, x->created &&member_text(b, "ssh")))
 SESSION(template, x->created &&put_template(b, s))
-SESSION(disk, s->disk_gb > 0 && put_count(b, s->disk_gb))
-SESSION(workload, put_text(b, s->workload))
-SESSION(hours, put_count(b, hours_of(s)))
-SESSION(price, put_number(b, s->price_u6, 6))
-SESSION(created, put_moment(b, s->created_us))
-SESSION(expires, put_moment(b, ends_us(s)))
-SESSION(retries, s->attempt > 1 && put_count(b, s->attempt - 1))
-SESSION(failed_offers, s->failed_offers &&put_optional(b, s->failed_offers))
-SESSION(name, put_text(b, s->name))
-SESSION(offer, put_optional(b, s->offer_id))
-SESSION(instance, put_optional(b, s->instance_id))
-SESSION(reason, put_optional(b, s->reason))
-SESSION(stopped, s->stopped_us > 0 && put_moment(b, s->stopped_us))
-SESSION(cost, put_number(b, session_cost_u6(s, x->now_us), 6))
+SESSION(disk, s->disk_gb > 0 && member_int(b, s->disk_gb))
+SESSION(workload, member_text(b, s->workload))
+SESSION(hours, member_int(b, hours_of(s)))
+SESSION(price, member_fixed(b, s->price_u6, 6))
+SESSION(created, member_time(b, s->created_us))
+SESSION(expires, member_time(b, ends_us(s)))
+SESSION(retries, s->attempt > 1 && member_int(b, s->attempt - 1))
+SESSION(failed_offers, s->failed_offers &&member_optional(b, s->failed_offers))
+SESSION(name, member_text(b, s->name))
+SESSION(offer, member_optional(b, s->offer_id))
+SESSION(instance, member_optional(b, s->instance_id))
+SESSION(reason, member_optional(b, s->reason))
+SESSION(stopped, s->stopped_us > 0 && member_time(b, s->stopped_us))
+SESSION(cost, member_fixed(b, session_cost_u6(s, x->now_us), 6))
 SESSION(uptime, put_duration_text(b, x->now_us - s->running_us))
 SESSION(time_left, put_duration_text(b, s->expires_us - x->now_us))
-SESSION(ssh_known, put_bool(b, s->ssh_host[0] && s->ssh_port > 0))
+SESSION(ssh_known, member_bool(b, s->ssh_host[0] && s->ssh_port > 0))
 SESSION(note,
-	((void)s, put_text(b, "Full SSH diagnostics (GPU status, health checks) require "
-			      "client-side SSH access. The owner reads the private key at " API
-			      "/sessions/ID/key.")))
+	((void)s, member_text(b, "Full SSH diagnostics (GPU status, health checks) require "
+				 "client-side SSH access. The owner reads the private key at " API
+				 "/sessions/ID/key.")))
 
 #define COMMON_SSH                                                                                \
 	{"ssh_host", JT_TEXT, true, show_session_ssh_host, "address of the machine, once known"}, \

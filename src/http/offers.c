@@ -98,7 +98,7 @@ static struct market_text *market_now(struct http *h)
 	int64_t fetched_s = fetched_us(h, NULL) / SECOND_US; /* what fetched_at shows of it */
 	struct market_text *t = h->market;
 
-	if (!t || t->inv != inv || t->fetched_s != fetched_s) {
+	if (!t || t->inv != inv || t->fetched_s != fetched_s || t->text.failed) {
 		t = calloc(1, sizeof(*t));
 		if (t)
 			t->ends = calloc(inv->count + 1, sizeof(*t->ends));
@@ -328,7 +328,7 @@ static void page_step(struct request *r)
 		page_find(p);
 	} else if (p->count <= OFFERS_A_STEP) {
 		page_small(r, p);
-	} else if (t->done < t->inv->count) {
+	} else if (t->done < t->inv->count || t->text.failed) { /* it is cut off then */
 		if (!market_render(r->h, t))
 			answer_fail(r, 500, "out of memory");
 	} else if (page_pieces(r, p)) {

@@ -92,6 +92,21 @@ void put_json_text(struct buf *b, const char *s); /* as the predecessor: also < 
 void put_json_int(struct buf *b, int64_t v);
 void put_json_fixed(struct buf *b, int64_t v, int places); /* shortest: 400000, 6 -> 0.4 */
 void put_json_time(struct buf *b, int64_t wall_us);	   /* 0: the predecessor's zero time */
+/* Values of members: whether there was one. A number that is not known is 0. */
+bool member_text(struct buf *b, const char *s);
+bool member_optional(struct buf *b, const char *s); /* false: "" */
+bool member_int(struct buf *b, int64_t v);
+bool member_fixed(struct buf *b, int64_t v, int places);
+bool member_bool(struct buf *b, bool v);
+bool member_time(struct buf *b, int64_t wall_us);
+/* show_KIND_NAME of a table of members; how: the value, made of `x` and of `var`, its thing. */
+#define SHOW_MEMBER(kind, type, var, name, how)                                 \
+	static bool show_##kind##_##name(const struct render *x, struct buf *b) \
+	{                                                                       \
+		const struct type *var = x->thing;                              \
+                                                                                \
+		return how;                                                     \
+	}
 void put_json_object(struct buf *b, const struct member *m, size_t n, const struct render *x);
 extern const struct member offer_members[], session_members[], diagnostics_members[];
 extern const size_t offer_member_count, session_member_count, diagnostics_member_count;

@@ -55,42 +55,7 @@ static const struct template_info *template_find(const struct templates_view *v,
 
 /* ---- one template ---- */
 
-#define TEMPLATE(name, how)                                                     \
-	static bool show_template_##name(const struct render *x, struct buf *b) \
-	{                                                                       \
-		const struct template_info *t = x->thing;                       \
-                                                                                \
-		return how;                                                     \
-	}
-
-static bool put_text(struct buf *b, const char *s)
-{
-	put_json_text(b, s);
-	return true;
-}
-
-static bool put_optional(struct buf *b, const char *s)
-{
-	return s[0] && put_text(b, s);
-}
-
-static bool put_int(struct buf *b, int64_t v)
-{
-	put_json_int(b, v == UNKNOWN ? 0 : v);
-	return true;
-}
-
-static bool put_bool(struct buf *b, bool v)
-{
-	buf_puts(b, v ? "true" : "false");
-	return true;
-}
-
-static bool put_moment(struct buf *b, int64_t us)
-{
-	put_json_time(b, us);
-	return true;
-}
+#define TEMPLATE(name, how) SHOW_MEMBER(template, template_info, t, name, how)
 
 /* "image:tag" is what a machine runs; the API has the two apart. */
 static bool put_image(struct buf *b, const struct template_info *t)
@@ -101,23 +66,23 @@ static bool put_image(struct buf *b, const struct template_info *t)
 	COPY(image, t->image);
 	if (tail && n > tail + 1 && image[n - tail - 1] == ':' && !strcmp(image + n - tail, t->tag))
 		image[n - tail - 1] = '\0';
-	return put_text(b, image);
+	return member_text(b, image);
 }
 
-TEMPLATE(id, put_int(b, t->number))
-TEMPLATE(hash, put_text(b, t->id))
-TEMPLATE(name, put_text(b, t->name))
+TEMPLATE(id, member_int(b, t->number))
+TEMPLATE(hash, member_text(b, t->id))
+TEMPLATE(name, member_text(b, t->name))
 TEMPLATE(image, put_image(b, t))
-TEMPLATE(tag, put_optional(b, t->tag))
-TEMPLATE(runtype, put_optional(b, t->runtype))
-TEMPLATE(use_ssh, put_bool(b, t->use_ssh))
-TEMPLATE(ssh_direct, put_bool(b, t->ssh_direct))
-TEMPLATE(recommended, put_bool(b, t->recommended))
-TEMPLATE(disk, t->disk_gb > 0 && put_int(b, t->disk_gb))
-TEMPLATE(filters, put_optional(b, t->extra_filters))
-TEMPLATE(creator, t->creator > 0 && put_int(b, t->creator))
-TEMPLATE(created, put_moment(b, t->created_us))
-TEMPLATE(count, t->count_created > 0 && put_int(b, t->count_created))
+TEMPLATE(tag, member_optional(b, t->tag))
+TEMPLATE(runtype, member_optional(b, t->runtype))
+TEMPLATE(use_ssh, member_bool(b, t->use_ssh))
+TEMPLATE(ssh_direct, member_bool(b, t->ssh_direct))
+TEMPLATE(recommended, member_bool(b, t->recommended))
+TEMPLATE(disk, t->disk_gb > 0 && member_int(b, t->disk_gb))
+TEMPLATE(filters, member_optional(b, t->extra_filters))
+TEMPLATE(creator, t->creator > 0 && member_int(b, t->creator))
+TEMPLATE(created, member_time(b, t->created_us))
+TEMPLATE(count, t->count_created > 0 && member_int(b, t->count_created))
 
 const struct member template_members[] = {
 	{"id", JT_INT, false, show_template_id, "the provider's own number of it"},
@@ -207,6 +172,7 @@ void get_templates(struct request *r)
 	}
 	buf_printf(&r->out, "{\"count\":%lld,\"templates\":[%s]}", (long long)n,
 		   list.data ? list.data : "");
+	r->out.failed |= list.failed;
 	answer(r, 200);
 }
 
@@ -307,6 +273,7 @@ static void put_fitting(const struct templates_view *all, const struct offer *o,
 	}
 	buf_printf(out, "{\"compatible_templates\":[%s],\"count\":%lld,\"gpu_type\":",
 		   list.data ? list.data : "", (long long)n);
+	out->failed |= list.failed;
 	put_json_text(out, o->gpu_type);
 	buf_puts(out, ",\"offer_id\":");
 	put_json_text(out, o->id);
@@ -356,31 +323,19 @@ const struct param offer_health_params[] = {
 const size_t offer_health_param_count = ARRAY_LEN(offer_health_params);
 _Static_assert(ARRAY_LEN(offer_health_params) == HP_COUNT, "every parameter has a row");
 
-#define HEALTH(name, how)                                                     \
-	static bool show_health_##name(const struct render *x, struct buf *b) \
-	{                                                                     \
-		const struct offer_health *o = x->thing;                      \
-                                                                              \
-		return how;                                                   \
-	}
+#define HEALTH(name, how) SHOW_MEMBER(health, offer_health, o, name, how)
 
-static bool put_thousandths(struct buf *b, int64_t v)
-{
-	put_json_fixed(b, v, 3);
-	return true;
-}
-
-HEALTH(offer, put_text(b, o->offer_id))
-HEALTH(provider, put_text(b, o->provider))
-HEALTH(gpu_type, put_text(b, o->gpu_type))
-HEALTH(failures, put_int(b, o->failures))
-HEALTH(suppressed, put_bool(b, o->until_us > 0))
-HEALTH(since, o->until_us > 0 && put_moment(b, o->hidden_us))
-HEALTH(until, o->until_us > 0 && put_moment(b, o->until_us))
-HEALTH(multiplier, put_thousandths(b, o->multiplier_m))
-HEALTH(last, o->last_us > 0 && put_moment(b, o->last_us))
-HEALTH(type, put_optional(b, o->kind))
-HEALTH(reason, put_optional(b, o->reason))
+HEALTH(offer, member_text(b, o->offer_id))
+HEALTH(provider, member_text(b, o->provider))
+HEALTH(gpu_type, member_text(b, o->gpu_type))
+HEALTH(failures, member_int(b, o->failures))
+HEALTH(suppressed, member_bool(b, o->until_us > 0))
+HEALTH(since, o->until_us > 0 && member_time(b, o->hidden_us))
+HEALTH(until, o->until_us > 0 && member_time(b, o->until_us))
+HEALTH(multiplier, member_fixed(b, o->multiplier_m, 3))
+HEALTH(last, o->last_us > 0 && member_time(b, o->last_us))
+HEALTH(type, member_optional(b, o->kind))
+HEALTH(reason, member_optional(b, o->reason))
 
 const struct member offer_health_members[] = {
 	{"offer_id", JT_TEXT, false, show_health_offer, "also one that has left the market"},
