@@ -2,40 +2,14 @@
  * The control language of the fake TensorDock: one line in, lines out, the same words as that of the fake
  * Vast.ai where they mean the same; the commands are one table, which `help` prints.
  */
-#include <errno.h>
-#include <math.h>
-
+#include "control_words.h"
 #include "tensordock_parts.h"
-
-#define WORDS_MAX 8
 
 struct command {
 	const char *name, *usage;
 	int least; /* words behind the name */
 	int (*run)(struct faketd *f, int64_t now_us, char **w, size_t n, struct buf *out);
 };
-
-static int complain(struct buf *out, const char *what, const char *word)
-{
-	buf_printf(out, "error: %s: %s\n", what, word);
-	return -EINVAL;
-}
-
-static bool number(const char *s, double *out)
-{
-	char *end;
-
-	*out = strtod(s, &end);
-	return *s && !*end && isfinite(*out) && fabs(*out) < 1e12;
-}
-
-static int find_name(const char *const *names, size_t n, const char *word)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(names[i], word))
-			return (int)i;
-	return -1;
-}
 
 static double seconds(int64_t us)
 {
@@ -90,7 +64,7 @@ static int run_instances(struct faketd *f, int64_t now_us, char **w, size_t n, s
 
 static int run_journal(struct faketd *f, int64_t now_us, char **w, size_t n, struct buf *out)
 {
-	int op = n ? find_name(faketd_op_names, FT_OP_COUNT, w[0]) : -1;
+	int op = n ? control_name(faketd_op_names, FT_OP_COUNT, w[0]) : -1;
 
 	(void)now_us;
 	if (n && op < 0)
@@ -118,47 +92,20 @@ static int run_violations(struct faketd *f, int64_t now_us, char **w, size_t n, 
 	return 0;
 }
 
-/* How often: COUNT, "always" or RATE%. */
-static bool how_often(char *word, double *count, double *rate)
-{
-	size_t len = strlen(word);
-
-	*rate = 0;
-	*count = -1;
-	if (!strcmp(word, "always"))
-		return true;
-	if (len && word[len - 1] == '%') {
-		word[len - 1] = '\0';
-		*count = 0;
-		return number(word, rate);
-	}
-	return number(word, count) && *count >= 1;
-}
-
 static int run_fault(struct faketd *f, int64_t now_us, char **w, size_t n, struct buf *out)
 {
-	int op = find_name(faketd_op_names, FT_OP_COUNT, w[0]), kind = FTF_NONE + 1;
-	char *colon = strchr(w[1], ':');
-	double p = 0, unit = 1, count = 1, rate = 0;
+	int op = control_name(faketd_op_names, FT_OP_COUNT, w[0]), kind = FTF_NONE + 1;
+	struct control_fault t;
+	int err = control_fault(w[1], n > 2 ? w[2] : NULL, &t, out);
 
 	(void)now_us;
-	if (colon) {
-		*colon++ = '\0';
-		if (*colon && colon[strlen(colon) - 1] == 's') {
-			colon[strlen(colon) - 1] = '\0';
-			unit = 1e6;
-		}
-		if (!number(colon, &p))
-			return complain(out, "no number", colon);
-	}
+	if (err)
+		return err;
 	while (kind < FTF_COUNT && strcmp(faketd_fault_name((unsigned)kind), w[1]) != 0)
 		kind++;
 	if (op < 0 || kind == FTF_COUNT || !faketd_fault_fits((unsigned)op, (unsigned)kind))
 		return complain(out, "no such fault of this operation", w[1]);
-	if (n > 2 && !how_often(w[2], &count, &rate))
-		return complain(out, "neither a count nor a rate", w[2]);
-	return faketd_fault(f, (unsigned)op, (unsigned)kind, (int64_t)(p * unit), (int64_t)count,
-			    (int64_t)(rate * 1e4));
+	return faketd_fault(f, (unsigned)op, (unsigned)kind, t.param, t.count, t.ppm);
 }
 
 static int run_no_faults(struct faketd *f, int64_t now_us, char **w, size_t n, struct buf *out)
@@ -195,7 +142,7 @@ static int run_set(struct faketd *f, int64_t now_us, char **w, size_t n, struct 
 	double v;
 
 	(void)now_us, (void)n;
-	if (!number(w[1], &v))
+	if (!control_number(w[1], &v))
 		return complain(out, "no number", w[1]);
 	if (!strcmp(w[0], "list_form") && v >= -1 && v <= 3) {
 		f->c.list_form = (int)v;
@@ -217,7 +164,7 @@ static int run_offers(struct faketd *f, int64_t now_us, char **w, size_t n, stru
 {
 	double v = 0;
 
-	if (n && (!number(w[0], &v) || v > 100000 || v < 0))
+	if (n && (!control_number(w[0], &v) || v > 100000 || v < 0))
 		return complain(out, "no number of offers", w[0]);
 	for (size_t i = 0; n && i < f->vm_count; i++)
 		if (td_vm_alive(f->vms[i], now_us))
@@ -238,7 +185,7 @@ static int run_credit(struct faketd *f, int64_t now_us, char **w, size_t n, stru
 	double v;
 
 	(void)n;
-	if (!number(w[0], &v))
+	if (!control_number(w[0], &v))
 		return complain(out, "no amount", w[0]);
 	faketd_set_credit(f, now_us, (int64_t)(v * 1e6));
 	return 0;
@@ -248,7 +195,7 @@ static int run_event(struct faketd *f, int64_t now_us, char **w, size_t n, struc
 {
 	static const char *const names[] = {
 		[FTE_VANISH] = "vanish", [FTE_STOP] = "stop", [FTE_RUN] = "run"};
-	int e = find_name(names, ARRAY_LEN(names), w[0]);
+	int e = control_name(names, ARRAY_LEN(names), w[0]);
 
 	(void)n;
 	if (e < 0 || !faketd_event(f, now_us, w[1], (unsigned)e))
@@ -305,19 +252,20 @@ static int run_help(struct faketd *f, int64_t now_us, char **w, size_t n, struct
 
 int faketd_control(struct faketd *f, int64_t now_us, const char *line, struct buf *out)
 {
-	char text[512], *w[WORDS_MAX], *save = NULL;
-	size_t n = 0;
+	FREE char *copy = strdup(line);
+	char *w[CONTROL_WORDS_MAX];
+	int n;
 
-	copy_text(text, sizeof text, line);
-	for (char *p = strtok_r(text, " \n", &save); p && n < WORDS_MAX;
-	     p = strtok_r(NULL, " \n", &save))
-		w[n++] = p;
+	CHECK(copy);
+	n = control_split(copy, w, out);
+	if (n < 0)
+		return n;
 	for (size_t i = 0; n && i < ARRAY_LEN(commands); i++) {
 		if (strcmp(commands[i].name, w[0]) != 0)
 			continue;
-		if ((int)n - 1 < commands[i].least)
+		if (n - 1 < commands[i].least)
 			return complain(out, "words are missing; usage", commands[i].usage);
-		return commands[i].run(f, now_us, w + 1, n - 1, out);
+		return commands[i].run(f, now_us, w + 1, (size_t)n - 1, out);
 	}
 	return complain(out, "no such command", n ? w[0] : "");
 }

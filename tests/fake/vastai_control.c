@@ -2,12 +2,8 @@
  * The control language of the fake Vast.ai: one line in, lines out. For bats, through the server; the
  * commands are one table, which `help` prints.
  */
-#include <errno.h>
-#include <math.h>
-
+#include "control_words.h"
 #include "vastai_parts.h"
-
-#define WORDS_MAX 8
 
 struct command {
 	const char *name, *usage;
@@ -15,28 +11,6 @@ struct command {
 	int (*run)(struct fakevast *f, int64_t now_us, char **w, size_t n, struct buf *out);
 };
 static int run_help(struct fakevast *f, int64_t now_us, char **w, size_t n, struct buf *out);
-
-static int complain(struct buf *out, const char *what, const char *word)
-{
-	buf_printf(out, "error: %s: %s\n", what, word);
-	return -EINVAL;
-}
-
-static bool number(const char *s, double *out)
-{
-	char *end;
-
-	*out = strtod(s, &end);
-	return *s && !*end && isfinite(*out) && fabs(*out) < 1e12;
-}
-
-static int find_name(const char *const *names, size_t n, const char *word)
-{
-	for (size_t i = 0; i < n; i++)
-		if (!strcmp(names[i], word))
-			return (int)i;
-	return -1;
-}
 
 /* ---- showing ---- */
 
@@ -90,7 +64,7 @@ static int run_instances(struct fakevast *f, int64_t now_us, char **w, size_t n,
 
 static int run_journal(struct fakevast *f, int64_t now_us, char **w, size_t n, struct buf *out)
 {
-	int op = n ? find_name(fakevast_op_names, FV_OP_COUNT, w[0]) : -1;
+	int op = n ? control_name(fakevast_op_names, FV_OP_COUNT, w[0]) : -1;
 
 	(void)now_us;
 	if (n && op < 0)
@@ -136,41 +110,20 @@ static int run_faults(struct fakevast *f, int64_t now_us, char **w, size_t n, st
 
 /* ---- faults ---- */
 
-/* OP KIND[:PARAM] [COUNT | always | RATE%]; durations in seconds as they are in the header's us. */
 static int run_fault(struct fakevast *f, int64_t now_us, char **w, size_t n, struct buf *out)
 {
-	int op = find_name(fakevast_op_names, FV_OP_COUNT, w[0]);
-	char *colon = strchr(w[1], ':'), *end;
-	double p = 0, c = 1, rate = 0;
-	int kind = FVF_NONE + 1;
+	int op = control_name(fakevast_op_names, FV_OP_COUNT, w[0]), kind = FVF_NONE + 1;
+	struct control_fault t;
+	int err = control_fault(w[1], n > 2 ? w[2] : NULL, &t, out);
 
 	(void)now_us;
-	if (colon)
-		*colon = '\0';
+	if (err)
+		return err;
 	while (kind < FVF_COUNT && strcmp(fakevast_fault_name((unsigned)kind), w[1]) != 0)
 		kind++;
 	if (op < 0 || kind == FVF_COUNT || !fakevast_fault_fits((unsigned)op, (unsigned)kind))
 		return complain(out, "no such fault of this operation", w[1]);
-	if (colon && colon[1] && (end = colon + strlen(colon + 1), *end == 's')) {
-		*end = '\0';
-		if (!number(colon + 1, &p))
-			return complain(out, "no duration", colon + 1);
-		p *= 1e6;
-	} else if (colon && !number(colon + 1, &p)) {
-		return complain(out, "no number", colon + 1);
-	}
-	if (n > 2 && !strcmp(w[2], "always")) {
-		c = -1;
-	} else if (n > 2 && (end = w[2] + strlen(w[2]) - 1, *end == '%')) {
-		*end = '\0';
-		c = 0;
-		if (!number(w[2], &rate))
-			return complain(out, "no rate", w[2]);
-	} else if (n > 2 && (!number(w[2], &c) || c < 1)) {
-		return complain(out, "no count", w[2]);
-	}
-	return fakevast_fault(f, (unsigned)op, (unsigned)kind, (int64_t)p, (int64_t)c,
-			      (int64_t)(rate * 1e4));
+	return fakevast_fault(f, (unsigned)op, (unsigned)kind, t.param, t.count, t.ppm);
 }
 
 static int run_calm(struct fakevast *f, int64_t now_us, char **w, size_t n, struct buf *out)
@@ -214,7 +167,7 @@ static int run_set(struct fakevast *f, int64_t now_us, char **w, size_t n, struc
 	double v;
 
 	(void)now_us, (void)n;
-	if (!number(w[1], &v) || v < 0)
+	if (!control_number(w[1], &v) || v < 0)
 		return complain(out, "no number", w[1]);
 	for (size_t i = 0; i < ARRAY_LEN(table); i++) {
 		if (strcmp(table[i].name, w[0]) != 0)
@@ -235,7 +188,7 @@ static int run_offers(struct fakevast *f, int64_t now_us, char **w, size_t n, st
 	double v = 0;
 
 	(void)now_us;
-	if (n && (!number(w[0], &v) || v > 100000 || v < 0))
+	if (n && (!control_number(w[0], &v) || v > 100000 || v < 0))
 		return complain(out, "no number of offers", w[0]);
 	if (n)
 		market_make(f, (size_t)v);
@@ -267,7 +220,7 @@ static int run_credit(struct fakevast *f, int64_t now_us, char **w, size_t n, st
 	double v;
 
 	(void)n;
-	if (!number(w[0], &v))
+	if (!control_number(w[0], &v))
 		return complain(out, "no amount", w[0]);
 	fakevast_set_credit(f, now_us, (int64_t)(v * 1e6));
 	return 0;
@@ -281,7 +234,7 @@ static int run_event(struct fakevast *f, int64_t now_us, char **w, size_t n, str
 		[FVE_VANISH] = "vanish",   [FVE_STOP] = "stop",	      [FVE_EXIT] = "exit",
 		[FVE_OFFLINE] = "offline", [FVE_UNHEARD] = "unheard", [FVE_BACK] = "back",
 		[FVE_RUN] = "run"};
-	int e = find_name(names, ARRAY_LEN(names), w[0]);
+	int e = control_name(names, ARRAY_LEN(names), w[0]);
 
 	(void)n;
 	if (e < 0)
@@ -391,23 +344,19 @@ static int run_help(struct fakevast *f, int64_t now_us, char **w, size_t n, stru
 int fakevast_control(struct fakevast *f, int64_t now_us, const char *line, struct buf *out)
 {
 	FREE char *copy = copy_of(line);
-	char *words[WORDS_MAX], *rest = copy, *word;
-	size_t n = 0;
+	char *words[CONTROL_WORDS_MAX];
+	int n;
 
 	fakevast_advance(f, now_us);
-	while ((word = strsep(&rest, " \t\r\n")) != NULL) {
-		if (!*word)
-			continue;
-		if (n == WORDS_MAX)
-			return complain(out, "too many words", line);
-		words[n++] = word;
-	}
+	n = control_split(copy, words, out);
+	if (n < 0)
+		return n;
 	for (size_t i = 0; n && i < ARRAY_LEN(commands); i++) {
 		if (strcmp(commands[i].name, words[0]) != 0)
 			continue;
-		if ((int)n - 1 < commands[i].least)
+		if (n - 1 < commands[i].least)
 			return complain(out, "usage", commands[i].usage);
-		return commands[i].run(f, now_us, words + 1, n - 1, out);
+		return commands[i].run(f, now_us, words + 1, (size_t)n - 1, out);
 	}
 	return complain(out, "no such command (try help)", n ? words[0] : "");
 }

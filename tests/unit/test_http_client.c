@@ -469,6 +469,8 @@ static int name_server(void)
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	inet_pton(AF_INET, t.name_server, &at.sin_addr);
+	/* A resolver asks port 53 of who stands in /etc/resolv.conf: only root can listen there, and only
+	 * in a mount namespace can that file be another one. */
 	if (!t.own_names || bind(fd, (void *)&at, sizeof(at)) < 0) {
 		print_message("no %s (%s): skipped\n", t.own_names ? "port 53" : "mount namespace",
 			      strerror(errno));
@@ -922,7 +924,7 @@ static void serve_drip(struct web_conn *c)
 	if (!web_read(c, &r) || !web_say(c, OK_HEAD "Content-Length: 100000\r\n\r\n"))
 		return;
 	while (web_say(c, "x"))
-		usleep(5000);
+		usleep(5000); /* nothing is waited for: this is how slow it is */
 }
 
 static void serve_hang(struct web_conn *c)
@@ -1021,7 +1023,7 @@ static void serve_slowly(struct web_conn *c)
 	struct web_request r;
 
 	while (web_read(c, &r)) {
-		usleep(2000);
+		usleep(2000); /* a client that opens more of them finds the time to */
 		if (!web_answer(c, 200, "", "{}"))
 			return;
 	}
@@ -1075,7 +1077,7 @@ static void serve_in_pieces(struct web_conn *c)
 
 	while (web_read(c, &r))
 		for (size_t i = 0; i < ARRAY_LEN(pieces); i++) {
-			usleep(1000);
+			usleep(1000); /* so that most of them are read one by one */
 			if (!web_say(c, pieces[i]))
 				return;
 		}
