@@ -276,6 +276,7 @@ const char *browser_refusal(const char *origin, const char *host)
 	char name[64];
 	unsigned char address[16];
 	const char *end;
+	size_t n;
 
 	if (origin)
 		return "API_AUTH=none refuses requests that a web page makes (they have an Origin)";
@@ -285,11 +286,12 @@ const char *browser_refusal(const char *origin, const char *host)
 	end = host[0] == '[' ? strchr(host, ']') : strchr(host, ':');
 	if (host[0] == '[')
 		host++;
-	copy_text(name, sizeof(name), host);
-	if (end && (size_t)(end - host) < sizeof(name))
-		name[end - host] = '\0';
-	if (!strchr(name, '.') || inet_pton(AF_INET, name, address) == 1 ||
-	    inet_pton(AF_INET6, name, address) == 1)
+	n = end ? (size_t)(end - host) : strlen(host);
+	if (!memchr(host, '.', n))
+		return NULL;
+	snprintf(name, sizeof(name), "%.*s", (int)n, host);
+	if (n < sizeof(name) &&
+	    (inet_pton(AF_INET, name, address) == 1 || inet_pton(AF_INET6, name, address) == 1))
 		return NULL;
 	return "API_AUTH=none answers only where the Host is an address or a name without a dot "
 	       "(else a web page could reach it under a name of its own); use tokens";

@@ -173,6 +173,10 @@ static void test_browsers(void **state)
 	assert_non_null(browser_refusal(NULL, "evil.example"));
 	assert_non_null(browser_refusal(NULL, "127.0.0.1.evil.example:80"));
 	assert_non_null(browser_refusal(NULL, "1.2.3"));
+	/* A first label of 63 characters, the longest that DNS has. */
+	assert_non_null(browser_refusal(
+		NULL, "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+		      ".evil.example:8080"));
 	assert_non_null(browser_refusal("http://127.0.0.1", "127.0.0.1"));
 	assert_non_null(browser_refusal("null", NULL));
 }
