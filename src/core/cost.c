@@ -8,12 +8,18 @@
 #include "check.h"
 #include "session.h"
 
+/* Numbers of a damaged database: so that the sum of a few costs fits. */
+#define COST_MAX_U6 ((int64_t)1 << 60)
+
 int64_t cost_of(int64_t price_u6, int64_t us)
 {
+	__int128 cost;
+
 	if (price_u6 <= 0 || us <= 0)
 		return 0;
 	/* price (<= 2^40) times time (<= 2^59) does not fit 64 bits. */
-	return (int64_t)(((__int128)price_u6 * us + HOUR_US / 2) / HOUR_US);
+	cost = ((__int128)price_u6 * us + HOUR_US / 2) / HOUR_US;
+	return cost < COST_MAX_U6 ? (int64_t)cost : COST_MAX_U6;
 }
 
 /* The present attempt's billed time. */

@@ -25,6 +25,7 @@ const size_t session_field_count = ARRAY_LEN(session_fields);
 _Static_assert(ARRAY_LEN(session_fields) <= JOURNAL_COLUMNS_MAX,
 	       "a journal row must hold a session");
 
+#define NUMBER_MAX     ((int64_t)1 << 60)  /* of one number; in microseconds 36,000 years */
 #define LONG_MAX_BYTES ((size_t)256 << 10) /* of one text column read back from a database */
 
 static void *field_at(const struct session *s, const struct session_field *f)
@@ -132,6 +133,13 @@ int session_pack(const struct session *s, struct journal_op *op)
 	return err;
 }
 
+/* So that sums of times and of money cannot overflow, whatever a database holds. */
+static bool number_ok(const struct session_field *f, int64_t v)
+{
+	return (v >= UNKNOWN && v <= NUMBER_MAX) ||
+	       (v == INT64_MAX && f->offset == offsetof(struct session, start_by_us));
+}
+
 /* One column. A database can have been edited by anything: every bound is checked. */
 static int unpack_field(struct session *s, const struct session_field *f,
 			const struct journal_value *v, struct error *why)
@@ -141,6 +149,8 @@ static int unpack_field(struct session *s, const struct session_field *f,
 	if (f->kind == F_INT) {
 		if (v->type != JV_INT)
 			return fail(why, ERR_INVALID, "column %s is not a number", f->name);
+		if (!number_ok(f, v->i))
+			return fail(why, ERR_INVALID, "column %s is out of range", f->name);
 		*(int64_t *)at = v->i;
 		return 0;
 	}

@@ -107,6 +107,33 @@ static void a_spoilt_row_is_refused(void **state)
 	}
 }
 
+static void numbers_that_no_sum_could_hold_are_refused(void **state)
+{
+	static const int64_t bad[] = {INT64_MIN, -2, ((int64_t)1 << 60) + 1, INT64_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < session_field_count; i++)
+		for (size_t k = 0; k < ARRAY_LEN(bad); k++) {
+			bool never = !strcmp(session_fields[i].name, "start_by_us") &&
+				     bad[k] == INT64_MAX;
+			struct session a, b;
+			struct journal_op op;
+			struct error why = {0};
+
+			if (session_fields[i].kind != F_INT)
+				continue;
+			fill(&a);
+			assert_int_equal(session_pack(&a, &op), 0);
+			op.v[i].i = bad[k];
+			assert_int_equal(session_unpack(&b, &op, &why), never ? 0 : -EINVAL);
+			if (never)
+				session_free(&b);
+			journal_op_free(&op);
+			session_free(&a);
+		}
+	assert_int_equal(cost_of((int64_t)1 << 60, (int64_t)1 << 60), (int64_t)1 << 60);
+}
+
 static void arrows(void **state)
 {
 	(void)state;
@@ -285,6 +312,7 @@ int main(void)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_field_survives_the_journal),
 		cmocka_unit_test(a_spoilt_row_is_refused),
+		cmocka_unit_test(numbers_that_no_sum_could_hold_are_refused),
 		cmocka_unit_test(arrows),
 		cmocka_unit_test(labels),
 		cmocka_unit_test(money),
