@@ -119,12 +119,29 @@ static void json_control(struct buf *b, const char *s, int step)
 		buf_printf(b, "\\u%04x", step == 2 ? 0x80u | (u[1] & 0x3fu) : u[0]);
 }
 
+/* How much from the beginning is printed as it is in JSON and elsewhere: most of what there is. */
+static size_t plain_run(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && s[i] >= ' ' && s[i] < 0x7f && s[i] != '"' && s[i] != '\\')
+		i++;
+	return i;
+}
+
 void buf_json(struct buf *b, const char *s, size_t n)
 {
 	buf_putc(b, '"');
 	for (size_t i = 0; i < n;) {
-		int step = utf8_step(s + i, n - i);
+		size_t run = plain_run(s + i, n - i);
+		int step;
 
+		if (run) {
+			buf_add(b, s + i, run);
+			i += run;
+			continue;
+		}
+		step = utf8_step(s + i, n - i);
 		if (step <= 0) {
 			buf_puts(b, "\xef\xbf\xbd");
 			i++;
@@ -157,9 +174,15 @@ void buf_shell(struct buf *b, const char *s)
 void buf_escape(struct buf *b, const char *s, size_t n)
 {
 	for (size_t i = 0; i < n;) {
-		int step = utf8_step(s + i, n - i);
-		size_t k = step <= 0 ? 1 : (size_t)step;
+		size_t run = plain_run(s + i, n - i), k;
+		int step;
 
+		buf_add(b, s + i, run);
+		i += run;
+		if (i == n)
+			return;
+		step = utf8_step(s + i, n - i);
+		k = step <= 0 ? 1 : (size_t)step;
 		if (step > 0 && !utf8_is_control(s + i, step)) {
 			buf_add(b, s + i, k);
 			i += k;
