@@ -82,6 +82,7 @@ struct setting {
 				environment without GPUFS_ */
 	const char *type, *range, *fallback, *doc;
 	bool secret, reload; /* reload: SIGHUP takes a new value */
+	bool cloud;	     /* the key of a cloud: setting it configures that provider */
 };
 extern const struct setting settings_table[SET_COUNT];
 

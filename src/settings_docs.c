@@ -23,6 +23,7 @@
 const struct setting settings_table[SET_COUNT] = {
 	[SET_VASTAI_API_KEY] =
 		{"VASTAI_API_KEY", STAR("VASTAI_API_KEY"), "key", "", "", RESTART, .secret = true,
+		 .cloud = true,
 		 .doc = "Key of Vast.ai; setting it configures that provider. Better in a file "
 			"(VASTAI_API_KEY_FILE) than on a command line, which everybody can read."},
 	[SET_VASTAI_BASE_URL] =
@@ -51,7 +52,7 @@ const struct setting settings_table[SET_COUNT] = {
 	[SET_TENSORDOCK_API_TOKEN] =
 		{"TENSORDOCK_API_TOKEN",
 		 STAR("TENSORDOCK_API_TOKEN") "," STAR("TENSORDOCK_API_KEY"), "key", "", "",
-		 RESTART, .secret = true,
+		 RESTART, .secret = true, .cloud = true,
 		 .doc = "API token of TensorDock; setting it configures that provider. Better in a "
 			"file (TENSORDOCK_API_TOKEN_FILE) than on a command line, which everybody "
 			"can read."},

@@ -251,7 +251,10 @@ static enum sessions_access access_of(const char *v)
 
 bool settings_paid(const struct settings *s)
 {
-	return s->value[SET_VASTAI_API_KEY][0] || s->value[SET_TENSORDOCK_API_TOKEN][0];
+	for (size_t key = 0; key < SET_COUNT; key++)
+		if (settings_table[key].cloud && s->value[key][0])
+			return true;
+	return false;
 }
 
 bool settings_local_on(const struct settings *s)
@@ -265,16 +268,15 @@ bool settings_local_on(const struct settings *s)
 /* Keys go to these; what one row cannot know is whether http:// is wanted. */
 static int check_urls(const struct settings *s, struct error *why)
 {
-	static const enum setting_key urls[] = {SET_VASTAI_BASE_URL, SET_TENSORDOCK_BASE_URL,
-						SET_TENSORDOCK_BALANCE_URL};
 	struct error form = {0};
 	bool insecure = false;
 
 	CHECK(parse_bool(str_of(s->value[SET_ALLOW_INSECURE]), &insecure, NULL) == 0);
-	for (size_t i = 0; i < ARRAY_LEN(urls); i++)
-		if (cloud_url_check(s->value[urls[i]], insecure, &form))
-			return fail(why, ERR_INVALID, "%s: %s: %s", s->origin[urls[i]],
-				    settings_table[urls[i]].name, form.text);
+	for (size_t key = 0; key < SET_COUNT; key++)
+		if (!strcmp(settings_table[key].type, "URL") &&
+		    cloud_url_check(s->value[key], insecure, &form))
+			return fail(why, ERR_INVALID, "%s: %s: %s", s->origin[key],
+				    settings_table[key].name, form.text);
 	return 0;
 }
 
