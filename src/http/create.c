@@ -47,10 +47,15 @@ enum {
 	CF_TEMPLATE,
 	CF_ON_START,
 	CF_DISK,
+	CF_VCPUS,
+	CF_RAM,
 	CF_AUTO_RETRY,
 	CF_MAX_RETRIES,
 	CF_RETRY_SCOPE,
 	CF_SSH_TIMEOUT,
+	CF_PUBLIC_KEY,
+	CF_LABEL,
+	CF_PROTECT,
 	CF_COUNT
 };
 
@@ -79,6 +84,10 @@ const struct field create_fields[] = {
 	[CF_ON_START] = {"on_start_cmd", PT_TEXT, false, 0, 0,
 			 "what the machine runs when it starts; at most 4096 bytes"},
 	[CF_DISK] = {"disk_gb", PT_INT, false, 0, 0, "size of its disk; 0: the default"},
+	[CF_VCPUS] = {"vcpus", PT_INT, false, 0, 0,
+		      "its virtual CPUs, where the provider lets you choose; 0: the default"},
+	[CF_RAM] = {"ram_gb", PT_INT, false, 0, 0,
+		    "its memory, where the provider lets you choose; 0: the default"},
 	[CF_AUTO_RETRY] = {"auto_retry", PT_BOOL, false, 0, 0, "take another offer if this fails"},
 	[CF_MAX_RETRIES] = {"max_retries", PT_INT, false, 0, 0,
 			    "with auto_retry: 3 if left out, "
@@ -87,6 +96,11 @@ const struct field create_fields[] = {
 			    "with auto_retry: same_gpu, same_vram or any"},
 	[CF_SSH_TIMEOUT] = {"ssh_timeout_minutes", PT_INT, false, 0, 0,
 			    "how long SSH may take once the machine runs: up to 60"},
+	[CF_PUBLIC_KEY] = {"ssh_public_key", PT_TEXT, false, 0, 0,
+			   "one OpenSSH public key to install beside the session's own"},
+	[CF_LABEL] = {"label", PT_TEXT, false, 0, 0, "text for people; at most 63 bytes"},
+	[CF_PROTECT] = {"protect", PT_BOOL, false, 0, 0,
+			"refuse every end but the expiry, until the session's protect is 0"},
 };
 const size_t create_field_count = ARRAY_LEN(create_fields);
 _Static_assert(ARRAY_LEN(create_fields) == CF_COUNT, "every field has a row");
@@ -138,10 +152,11 @@ static int check_words(const struct value *v, struct error *why)
 	return check_effects(v, why);
 }
 
-/* What machine it is to be. Whether the offer's provider can do it, the engine says. */
-static void put_machine(const struct value *v, struct buf *out)
+/* What a spec calls as the body does. Whether the offer's provider can do it, the engine says. */
+static void put_same(const struct value *v, struct buf *out)
 {
-	static const int texts[] = {CF_IMAGE, CF_TEMPLATE, CF_ON_START};
+	static const int texts[] = {CF_IMAGE, CF_TEMPLATE, CF_ON_START, CF_PUBLIC_KEY, CF_LABEL};
+	static const int numbers[] = {CF_DISK, CF_VCPUS, CF_RAM};
 
 	for (size_t i = 0; i < ARRAY_LEN(texts); i++) {
 		if (!v[texts[i]].set)
@@ -153,8 +168,12 @@ static void put_machine(const struct value *v, struct buf *out)
 		buf_puts(out, ",\"exposed_ports\":");
 		put_json_list(out, &v[CF_PORTS]);
 	}
-	if (v[CF_DISK].set)
-		buf_printf(out, ",\"disk_gb\":%" PRId64, v[CF_DISK].num);
+	for (size_t i = 0; i < ARRAY_LEN(numbers); i++)
+		if (v[numbers[i]].set)
+			buf_printf(out, ",\"%s\":%" PRId64, create_fields[numbers[i]].name,
+				   v[numbers[i]].num);
+	if (v[CF_PROTECT].num)
+		buf_puts(out, ",\"protect\":true");
 }
 
 static void put_spec(const struct value *v, struct buf *out)
@@ -177,7 +196,7 @@ static void put_spec(const struct value *v, struct buf *out)
 	}
 	if (v[CF_SSH_TIMEOUT].num > 0)
 		buf_printf(out, ",\"ssh_timeout_minutes\":%" PRId64, v[CF_SSH_TIMEOUT].num);
-	put_machine(v, out);
+	put_same(v, out);
 	buf_putc(out, '}');
 }
 

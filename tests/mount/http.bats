@@ -120,6 +120,13 @@ teardown() {
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"template_hash_id":"x"}
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"on_start_cmd":"x"}
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"disk_gb":50}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"vcpus":8}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"ram_gb":32}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"vcpus":"8"}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"vcpus":0.5}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"label":7}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"ssh_public_key":"ssh-rsa x"}
+		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"protect":1}
 		POST /api/v1/sessions {"consumer_id":"a","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2,"ssh_timeout_minutes":61}
 		POST /api/v1/sessions {"consumer_id":"a\u0000","offer_id":"local-cpu","workload_type":"llm","reservation_hours":2}
 		POST /api/v1/sessions/@ID/extend
