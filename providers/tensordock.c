@@ -38,13 +38,6 @@ static const struct endpoint endpoints[] = {
 
 /* ---- small pieces ---- */
 
-bool td_id_ok(const char *id)
-{
-	size_t n = strspn(id, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-");
-
-	return n && n < sizeof((struct instance *)0)->id && !id[n] && id[0] != '.';
-}
-
 static void put_text(struct buf *b, const char *s)
 {
 	buf_json(b, s, strlen(s));
@@ -309,7 +302,7 @@ static int build_instance(const struct provider *p, const struct call *call,
 			  struct wire_request *out, struct error *why)
 {
 	(void)p;
-	if (!td_id_ok(call->instance_id))
+	if (!wire_id_ok(call->instance_id))
 		return fail(why, ERR_INVALID,
 			    "tensordock: what names the instance cannot be a part of a path");
 	buf_printf(&out->path, "/api/v2/instances/%s", call->instance_id);
@@ -354,8 +347,6 @@ static const struct {
 static int td_build(const struct provider *p, const struct call *call, const char *cursor,
 		    struct wire_request *out, struct error *why)
 {
-	int err;
-
 	CHECK(call->op < CALL_OP_COUNT);
 	(void)cursor; /* nothing has pages */
 	if (!requests[call->op].build)
@@ -363,10 +354,7 @@ static int td_build(const struct provider *p, const struct call *call, const cha
 			    call_op_names[call->op]);
 	out->method = requests[call->op].method;
 	out->endpoint = requests[call->op].endpoint;
-	err = requests[call->op].build(p, call, out, why);
-	if (!err && (out->path.failed || out->body.failed))
-		err = fail(why, ERR_NO_MEMORY, "out of memory for a request to TensorDock");
-	return err;
+	return requests[call->op].build(p, call, out, why);
 }
 
 static const struct dialect tensordock = {

@@ -141,7 +141,7 @@ static bool read_vm(const json_t *row, bool whole, struct instance *in)
 
 	memset(in, 0, sizeof *in);
 	in->price_u6 = in->rate_u6 = UNKNOWN;
-	if (!id || !td_id_ok(id))
+	if (!id || !wire_id_ok(id))
 		return false;
 	copy_text(in->id, sizeof in->id, id);
 	wire_label(holder(&vm, "name"), "name", in->label, sizeof in->label);

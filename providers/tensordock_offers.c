@@ -326,7 +326,7 @@ void td_read_offers(struct td_reply *r)
 		td_unreadable(r, "no locations in it");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	for (size_t i = 0; i < r->json.row_count; i++) {
 		json_t *row = wire_json_row(&r->json, i);
 

@@ -46,8 +46,6 @@ const json_t *td_list_rows(const struct td_reply *r);
 /* struct dialect, parse. */
 void td_parse(const struct wire_ask *ask, const struct wire_reply *reply, struct wire_result *out);
 
-/* Ids go into a path: no more than 95 of letters, digits and ._-, the first no dot. */
-bool td_id_ok(const char *id);
 /* 8-4-4-4-12 hexadecimal digits. */
 bool td_location_ok(const char *s, size_t n);
 /* A model as TensorDock's keys are, such as "geforcertx4090-pcie-24gb". */

@@ -12,9 +12,7 @@
 #include "../src/core/text.h"
 #include "tensordock_parts.h"
 
-#define TEXT_MAX       ((size_t)1000) /* of a body that is bare text */
-#define SECRET_MIN     32	      /* tokens and keys are longer runs than any word */
-#define BALANCE_MAX_U6 (INT64_C(1000000000) * 1000000)
+#define TEXT_MAX ((size_t)1000) /* of a body that is bare text */
 
 /* The narrow list of the wire page: elsewhere there may be another. Very broad words ("maximum") would hide
  * a quota or a mistake of ours. */
@@ -45,15 +43,10 @@ static const char *const missing[] = {"not found", "does not exist", "no such",
 /* Refused for the way to be reached that was asked for: an address, which are few. */
 static const char *const no_address[] = {"public ip", "dedicated ip"};
 
-static bool is_write(enum call_op op)
-{
-	return op == CALL_CREATE || op == CALL_DESTROY || op == CALL_ATTACH;
-}
-
 void td_unreadable(struct td_reply *r, const char *why)
 {
-	wire_say(r->out, is_write(r->ask->op) ? UNSURE : LATER, PE_UNAVAILABLE,
-		 "TensorDock answered with HTTP %d, but %s", r->http->status, why);
+	wire_unclear(r->ask, r->out, "TensorDock answered with HTTP %d, but %s", r->http->status,
+		     why);
 }
 
 /* ---- the provider's words ---- */
@@ -74,22 +67,6 @@ static bool is_capacity(const struct td_reply *r)
 
 	return WORDS_HAVE(r, capacity) ||
 	       (strcasestr(r->words, "unavailable") && WORDS_HAVE(r, what));
-}
-
-/* Tokens and public keys are long runs of such characters; none may get into a sentence. An id is divided
- * by '-'. */
-static void hide_secrets(char *text)
-{
-	static const char chars[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=_";
-
-	for (char *p = text; *p;) {
-		size_t n = strspn(p, chars);
-
-		if (n >= SECRET_MIN)
-			memset(p, '*', n);
-		p += n ? n : 1;
-	}
 }
 
 static void add_words(struct td_reply *r, const json_t *o, const char *key)
@@ -176,7 +153,7 @@ static void read_words(struct td_reply *r)
 	} else {
 		read_bare_text(r);
 	}
-	hide_secrets(r->words);
+	wire_hide_secrets(r->words);
 }
 
 /* ---- verdicts of failures ---- */
@@ -268,14 +245,13 @@ static void read_failure(struct td_reply *r)
 	if (r->ask->op == CALL_CREATE) {
 		read_create_failure(r);
 	} else if (r->status >= 500) {
-		wire_say(r->out, is_write(r->ask->op) ? UNSURE : LATER, PE_UNAVAILABLE,
-			 "TensorDock answered HTTP %d%s%s", r->http->status,
-			 r->words[0] ? ": " : "", r->words);
+		wire_unclear(r->ask, r->out, "TensorDock answered HTTP %d%s%s", r->http->status,
+			     r->words[0] ? ": " : "", r->words);
 	} else if (is_gone(r)) {
 		say_gone(r);
 	} else if (!r->words[0]) {
 		td_unreadable(r, "not in a form that is known");
-	} else if (is_write(r->ask->op)) {
+	} else if (wire_is_write(r->ask->op)) {
 		say_refused(r, r->status == 400 || r->status == 422 ? PE_INVALID : PE_UNKNOWN);
 	} else if (r->status == 400 || r->status == 422) {
 		say_refused(r, PE_INVALID);
@@ -295,7 +271,7 @@ static const char *created_id(const struct td_reply *r)
 	if (!id && !json_object_get(root, "error") &&
 	    (json_object_get(root, "name") || json_is_string(json_object_get(root, "status"))))
 		id = wire_word(root, "id");
-	return id && td_id_ok(id) ? id : NULL;
+	return id && wire_id_ok(id) ? id : NULL;
 }
 
 static void read_create(struct td_reply *r)
@@ -309,7 +285,7 @@ static void read_create(struct td_reply *r)
 		copy_text(in->id, sizeof in->id, id);
 	}
 	if (in && !r->failed && r->http->status / 100 == 2)
-		wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+		wire_done(r->out);
 	else if (in) /* something exists and costs money, whatever else is said */
 		wire_say(r->out, UNSURE, PE_UNKNOWN,
 			 "TensorDock answered HTTP %d and a failure, with the instance %s: %s",
@@ -328,7 +304,7 @@ static void read_done(struct td_reply *r)
 
 	if (r->http->status == 204 || json_object_size(data) || wire_word(root, "message") ||
 	    wire_flag(root, "success") == 1)
-		wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+		wire_done(r->out);
 	else
 		td_unreadable(r, "it does not say that it was done");
 }
@@ -341,17 +317,13 @@ static void read_no_such_call(struct td_reply *r)
 /* The balance, from the older API; or a list of machines, which is told to a key that is accepted. */
 static void read_account(struct td_reply *r)
 {
-	int64_t left;
-	bool known = wire_scaled(r->json.root, "balance", 1e6, -BALANCE_MAX_U6, BALANCE_MAX_U6,
-				 &left);
+	bool known = wire_balance(r->json.root, "balance", 1e6, &r->out->r.balance_u6);
 
 	if (!known && !td_list_rows(r)) {
 		td_unreadable(r, "no account in it");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
-	if (known) /* less than nothing, which was seen, would read as UNKNOWN */
-		r->out->r.balance_u6 = left < 0 ? 0 : left;
+	wire_done(r->out);
 }
 
 static const struct {

@@ -326,15 +326,10 @@ static const struct {
 static int vast_build(const struct provider *p, const struct call *call, const char *cursor,
 		      struct wire_request *out, struct error *why)
 {
-	int err;
-
 	CHECK(call->op < CALL_OP_COUNT);
 	out->method = requests[call->op].method;
 	out->endpoint = requests[call->op].endpoint;
-	err = requests[call->op].build(p, call, cursor, out, why);
-	if (!err && (out->path.failed || out->body.failed))
-		err = fail(why, ERR_NO_MEMORY, "out of memory for a request to Vast.ai");
-	return err;
+	return requests[call->op].build(p, call, cursor, out, why);
 }
 
 static const struct dialect vastai = {

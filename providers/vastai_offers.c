@@ -255,7 +255,7 @@ void vast_read_offers(struct vast_reply *r)
 		}
 		n = 1;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	r->out->r.rows = n;
 	for (size_t i = 0; i < n; i++) {
 		json_t *row = r->json.kind == WIRE_ROWS_NONE ? json_incref((json_t *)root)

@@ -13,7 +13,6 @@
 
 #define SAYS_MAX	     ((size_t)8192)
 #define RETRY_AFTER_MAX_S    3600.0 /* a longer word is none */
-#define BALANCE_MAX_U6	     (INT64_C(1000000000) * 1000000)
 #define TEMPLATE_MINIMUM_MAX INT64_C(10000000)
 #define TEMPLATE_TIME_MAX_US (INT64_C(4102444800) * 1000000) /* the year 2100 */
 
@@ -32,11 +31,6 @@ static const struct {
 	{"label_too_long", PE_INVALID},	   {"no_ssh_key", PE_INVALID}, /* and no_ssh_key_for_vm */
 };
 
-static bool is_write(enum call_op op)
-{
-	return op == CALL_CREATE || op == CALL_DESTROY || op == CALL_ATTACH;
-}
-
 bool vast_says(const struct vast_reply *r, const char *what)
 {
 	size_t n = r->http->len < SAYS_MAX ? r->http->len : SAYS_MAX;
@@ -46,8 +40,7 @@ bool vast_says(const struct vast_reply *r, const char *what)
 
 void vast_unreadable(struct vast_reply *r, const char *why)
 {
-	wire_say(r->out, is_write(r->ask->op) ? UNSURE : LATER, PE_UNAVAILABLE,
-		 "Vast.ai answered with HTTP %d, but %s", r->http->status, why);
+	wire_unclear(r->ask, r->out, "Vast.ai answered with HTTP %d, but %s", r->http->status, why);
 }
 
 void vast_gone(struct vast_reply *r, const char *how)
@@ -60,19 +53,6 @@ void vast_gone(struct vast_reply *r, const char *how)
 		 r->http->status, how);
 }
 
-/* Keys and tokens are long runs of hexadecimal digits; none may get into a sentence with the words of
- * the provider (wire page, trap 25). */
-static void hide_keys(char *text)
-{
-	for (char *p = text; *p;) {
-		size_t n = strspn(p, "0123456789abcdefABCDEF");
-
-		if (n >= 32)
-			memset(p, '*', n);
-		p += n ? n : 1;
-	}
-}
-
 static void read_words(struct vast_reply *r)
 {
 	static const char *const keys[] = {"msg", "message", "detail", "error"};
@@ -81,7 +61,7 @@ static void read_words(struct vast_reply *r)
 	r->code = code ? code : "";
 	for (size_t i = 0; i < ARRAY_LEN(keys) && !r->words[0]; i++)
 		wire_text(r->json.root, keys[i], r->words, sizeof r->words);
-	hide_keys(r->words);
+	wire_hide_secrets(r->words);
 }
 
 /* A reply in the form of an error: an object with words in it. */
@@ -140,8 +120,8 @@ static bool read_common(struct vast_reply *r)
 		return true;
 	}
 	if (status >= 500) {
-		wire_say(r->out, is_write(r->ask->op) ? UNSURE : LATER, PE_UNAVAILABLE,
-			 "Vast.ai answered HTTP %d%s%s", status, r->words[0] ? ": " : "", r->words);
+		wire_unclear(r->ask, r->out, "Vast.ai answered HTTP %d%s%s", status,
+			     r->words[0] ? ": " : "", r->words);
 		return true;
 	}
 	if (status == 410 && (r->ask->op != CALL_CREATE || strstr(r->code, "deprecated"))) {
@@ -199,7 +179,7 @@ static void read_refusal(struct vast_reply *r)
 		vast_unreadable(r, "it is an internal error of theirs"); /* undocumented effect */
 	} else if (error == PE_MONEY || error == PE_INVALID) {
 		say_refused(r, error);
-	} else if (status >= 400 && is_write(r->ask->op)) {
+	} else if (status >= 400 && wire_is_write(r->ask->op)) {
 		say_refused(r, status == 402 ? PE_MONEY
 			       : status == 400 || status == 411 || status == 413 || status == 422
 				       ? PE_INVALID
@@ -233,7 +213,7 @@ static void read_create(struct vast_reply *r)
 
 	if (wire_id(r->json.root, "new_contract", id, sizeof id)) {
 		if (ok && success == 1) {
-			wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+			wire_done(r->out);
 			add_created(r, id, INST_BOOTING);
 			return;
 		}
@@ -256,21 +236,16 @@ static void read_create(struct vast_reply *r)
 static void read_account(struct vast_reply *r)
 {
 	const json_t *o = r->json.root;
-	int64_t left;
+	int64_t *left = &r->out->r.balance_u6;
 	/* `credit` is what can be spent; `balance` where it is missing. */
-	bool known = wire_scaled(o, "credit", 1e6, -BALANCE_MAX_U6, BALANCE_MAX_U6, &left) ||
-		     wire_scaled(o, "balance", 1e6, -BALANCE_MAX_U6, BALANCE_MAX_U6, &left);
+	bool known = wire_balance(o, "credit", 1e6, left) || wire_balance(o, "balance", 1e6, left);
 
 	if (!known && !json_object_get(o, "id")) {
 		vast_unreadable(r, "no account in it");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	wire_id(o, "id", r->out->r.account, sizeof r->out->r.account);
-	if (known)
-		r->out->r.balance_u6 = left < 0
-					       ? 0
-					       : left; /* less than nothing would read as UNKNOWN */
 }
 
 bool vast_is_hash(const char *s)
@@ -352,7 +327,7 @@ static void read_templates(struct vast_reply *r)
 		vast_unreadable(r, "no templates in it");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	for (size_t i = 0; i < r->json.row_count; i++) {
 		json_t *row = wire_json_row(&r->json, i);
 
@@ -366,7 +341,7 @@ static void read_templates(struct vast_reply *r)
 static void read_done(struct vast_reply *r)
 {
 	if (wire_flag(r->json.root, "success") == 1)
-		wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+		wire_done(r->out);
 	else
 		vast_unreadable(r, r->json.root ? "it does not say that it was done"
 						: "not in a form that can be read");

@@ -148,9 +148,12 @@ struct template_info {
 struct result {
 	enum verdict verdict;
 	enum provider_error error;
-	char text[256];			  /* sentence, without secrets */
-	bool complete;			  /* OFFERS, LIST: every page came and counts agree */
-	const struct offer *offers;	  /* CALL_OFFERS */
+	char text[256];		    /* sentence, without secrets */
+	bool complete;		    /* OFFERS, LIST: every page came and counts agree */
+	const struct offer *offers; /* CALL_OFFERS */
+	/* OFFERS of a dialect: who owns the array. Whoever wants to keep it takes it from there, leaves
+	 * NULL, and frees it. NULL: it is only lent. */
+	struct offer **owner;
 	const struct instance *instances; /* LIST; CREATE and LOOK: one, if known */
 	const struct template_info *templates;
 	size_t count;

@@ -10,6 +10,8 @@
 #include "check.h"
 #include "mutant.h"
 
+#define SECRET_MIN 32 /* tokens and keys are longer runs than any word; an id is divided by '-' */
+
 unsigned provider_can(const struct provider *p)
 {
 	if (!p->dialect)
@@ -107,15 +109,61 @@ struct template_info *wire_add_template(struct wire_result *w)
 	return t;
 }
 
-void wire_say(struct wire_result *w, enum verdict v, enum provider_error e, const char *fmt, ...)
+__attribute__((format(printf, 4, 0))) static void
+say(struct wire_result *w, enum verdict v, enum provider_error e, const char *fmt, va_list ap)
 {
 	char text[sizeof w->r.text];
-	va_list ap;
 
 	w->r.verdict = v;
 	w->r.error = e;
-	va_start(ap, fmt);
 	vsnprintf(text, sizeof text, fmt, ap);
-	va_end(ap);
 	printable_text(w->r.text, sizeof w->r.text, text);
+}
+
+void wire_say(struct wire_result *w, enum verdict v, enum provider_error e, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(w, v, e, fmt, ap);
+	va_end(ap);
+}
+
+void wire_done(struct wire_result *w)
+{
+	wire_say(w, SURE_YES, PE_NONE, "%s", "");
+}
+
+void wire_unclear(const struct wire_ask *ask, struct wire_result *w, const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	say(w, wire_is_write(ask->op) ? UNSURE : LATER, PE_UNAVAILABLE, fmt, ap);
+	va_end(ap);
+}
+
+bool wire_is_write(enum call_op op)
+{
+	return op == CALL_CREATE || op == CALL_DESTROY || op == CALL_ATTACH;
+}
+
+#define PLAIN_CHARS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+
+void wire_hide_secrets(char *text)
+{
+	for (char *p = text; *p;) {
+		size_t n = strspn(p, PLAIN_CHARS "+/=_");
+
+		if (n >= SECRET_MIN)
+			memset(p, '*', n);
+		p += n ? n : 1;
+	}
+}
+
+bool wire_id_ok(const char *id)
+{
+	size_t n = strspn(id, PLAIN_CHARS "._-");
+
+	return n && n < sizeof((struct instance *)0)->id && !id[n] && id[0] != '.';
 }

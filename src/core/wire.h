@@ -68,6 +68,17 @@ struct template_info *wire_add_template(struct wire_result *w);
 /* Set verdict, error and sentence. Control bytes and invalid UTF-8 of the provider become '?'. */
 void wire_say(struct wire_result *w, enum verdict v, enum provider_error e, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
+/* SURE_YES without a word: what was asked for is here, or done. */
+void wire_done(struct wire_result *w);
+/* What came is not what is promised, so nobody knows: of a write UNSURE, of a read LATER. */
+void wire_unclear(const struct wire_ask *ask, struct wire_result *w, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/* Does the call change something? Then no answer means that it may have been done. */
+bool wire_is_write(enum call_op op);
+/* A provider's words may quote tokens and keys: runs of 32 and more of their characters become '*'. */
+void wire_hide_secrets(char *text);
+/* An id that may be a part of a path as it is: 1 to 95 of A-Za-z0-9._-, the first no dot. */
+bool wire_id_ok(const char *id);
 
 /* Requests of one kind that the provider wants spaced. */
 struct endpoint {

@@ -11,9 +11,10 @@
 #include "wire.h"
 
 /* Instead of a value that cannot be kept. No null: a null means something ("gone", in one dialect). */
-#define UNREADABLE "\"?\""
-#define NUMBER_MAX 128	       /* characters of a number that are looked at */
-#define EXACT_MAX  (1LL << 53) /* integers up to here are exact in a double */
+#define UNREADABLE     "\"?\""
+#define NUMBER_MAX     128	   /* characters of a number that are looked at */
+#define EXACT_MAX      (1LL << 53) /* integers up to here are exact in a double */
+#define BALANCE_MAX_U6 (INT64_C(1000000000) * 1000000)
 
 struct walk {
 	struct wire_json *j;
@@ -469,6 +470,15 @@ bool wire_scaled(const json_t *o, const char *key, double scale, int64_t min, in
 	if (n < min || n > max)
 		return false;
 	*out = n;
+	return true;
+}
+
+bool wire_balance(const json_t *o, const char *key, double scale, int64_t *out_u6)
+{
+	if (!wire_scaled(o, key, scale, -BALANCE_MAX_U6, BALANCE_MAX_U6, out_u6))
+		return false;
+	if (*out_u6 < 0)
+		*out_u6 = 0;
 	return true;
 }
 

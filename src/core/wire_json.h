@@ -53,6 +53,9 @@ bool wire_int(const json_t *o, const char *key, int64_t min, int64_t max, int64_
 /* llround(number * scale): money in micro-dollars (1e6), thousandths (1e3). The limits are of the result. */
 bool wire_scaled(const json_t *o, const char *key, double scale, int64_t min, int64_t max,
 		 int64_t *out);
+/* An account's balance in micro-dollars; less than nothing, which was seen, is 0, since it would read as
+ * UNKNOWN. */
+bool wire_balance(const json_t *o, const char *key, double scale, int64_t *out_u6);
 /* A positive whole number as digits, or a text of at most 18 digits. */
 bool wire_id(const json_t *o, const char *key, char *out, size_t size);
 /* true, false, 1, 0; -1 where it is none of them. */

@@ -150,9 +150,65 @@ static void a_shape_is_what_the_provider_makes(void **state)
 	assert_int_equal(s.disk_gb, UNKNOWN);
 }
 
+static void unclear_follows_the_call(void **state)
+{
+	(void)state;
+	for (int op = 0; op < CALL_OP_COUNT; op++) {
+		const struct wire_ask ask = {.op = (enum call_op)op};
+		bool write = op == CALL_CREATE || op == CALL_DESTROY || op == CALL_ATTACH;
+		struct wire_result w;
+
+		wire_result_init(&w);
+		wire_unclear(&ask, &w, "HTTP %d", 502);
+		assert_int_equal(w.r.verdict, write ? UNSURE : LATER);
+		assert_int_equal(w.r.error, PE_UNAVAILABLE);
+		assert_string_equal(w.r.text, "HTTP 502");
+		wire_done(&w);
+		assert_int_equal(w.r.verdict, SURE_YES);
+		assert_int_equal(w.r.error, PE_NONE);
+		assert_string_equal(w.r.text, "");
+	}
+}
+
+static void secrets_are_hidden(void **state)
+{
+	char key[] = "key=0123456789abcdef0123456789ABCDEF, 0123456789abcdef0123456789ABCDE";
+	char id[] = "8dd95ff0-dff9-489c-9b02-b38a366b6ab1 of ssh-ed25519 "
+		    "AAAAC3NzaC1lZDI1NTE5AAAAIAECAwQF";
+
+	(void)state;
+	wire_hide_secrets(key);
+	assert_null(strstr(key, "0123456789abcdef0123456789ABCDEF"));
+	assert_non_null(strstr(key, "0123456789abcdef0123456789ABCDE")); /* 31 are a word */
+	wire_hide_secrets(id);
+	assert_string_equal(id, "8dd95ff0-dff9-489c-9b02-b38a366b6ab1 of ssh-ed25519 "
+				"********************************");
+}
+
+static void ids_are_parts_of_paths(void **state)
+{
+	char id[97] = "";
+
+	(void)state;
+	assert_true(wire_id_ok("m-1_a.B"));
+	assert_false(wire_id_ok(""));
+	assert_false(wire_id_ok("."));
+	assert_false(wire_id_ok(".."));
+	assert_false(wire_id_ok("a/b"));
+	assert_false(wire_id_ok("a?b"));
+	assert_false(wire_id_ok("a%2fb"));
+	memset(id, 'a', 95);
+	assert_true(wire_id_ok(id));
+	id[95] = 'a';
+	assert_false(wire_id_ok(id));
+}
+
 int main(void)
 {
 	static const struct CMUnitTest tests[] = {
+		cmocka_unit_test(unclear_follows_the_call),
+		cmocka_unit_test(secrets_are_hidden),
+		cmocka_unit_test(ids_are_parts_of_paths),
 		cmocka_unit_test(rows_are_bounded),
 		cmocka_unit_test(words_of_others_become_one_line),
 		cmocka_unit_test(a_disk_has_a_price),

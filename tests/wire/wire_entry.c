@@ -7,6 +7,7 @@
 
 #include "../../providers/providers.h"
 #include "../../src/core/check.h"
+#include "../toy/toy.h"
 
 static const struct {
 	const char *name;
@@ -26,6 +27,7 @@ static const struct {
 } dialects[] = {
 	{"vastai", provider_vastai_new, provider_vastai_free},
 	{"tensordock", provider_tensordock_new, provider_tensordock_free},
+	{"toy", provider_toy_new, provider_toy_free},
 };
 
 /* ---- members of a row ---- */

@@ -14,7 +14,7 @@
 static int usage(void)
 {
 	fprintf(stderr, "usage: wire-parse PROVIDER OPERATION STATUS FILE\n"
-			"PROVIDER: vastai tensordock\nOPERATION:");
+			"PROVIDER: vastai tensordock toy\nOPERATION:");
 	for (size_t i = 0; wire_operations[i]; i++)
 		fprintf(stderr, " %s", wire_operations[i]);
 	fprintf(stderr, "\nSTATUS: HTTP status, 100 to 599\n");
