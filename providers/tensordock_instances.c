@@ -81,12 +81,15 @@ static void read_status(const struct vm *vm, struct instance *in)
 		wire_text(holder(vm, "status"), "status", in->status_text, sizeof in->status_text);
 }
 
-/* The price is said while it runs, and means that; a stopped one pays for its disk (wire page 2). */
+/* The price is said while it runs, and means that; a stopped one pays for its disk (wire page 2). What is
+ * being deleted says the price too, whatever it pays: then nothing is known. */
 static void read_price(const struct vm *vm, struct instance *in)
 {
 	const json_t *resources = json_object_get(holder(vm, "resources"), "resources");
 	int64_t gb;
 
+	if (in->status == INST_STOPPING)
+		return;
 	wire_scaled(holder(vm, "rateHourly"), "rateHourly", 1e6, 1, TD_PRICE_MAX_U6, &in->price_u6);
 	in->rate_u6 = in->price_u6;
 	if (in->status == INST_STOPPED && wire_int(resources, "storage_gb", 0, DISK_MAX_GB, &gb) &&
@@ -175,7 +178,7 @@ void td_read_list(struct td_reply *r)
 		td_unreadable(r, "no list of instances in it");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	r->out->r.rows = json_array_size(rows);
 	for (size_t i = 0; i < json_array_size(rows); i++)
 		if (!read_vm(json_array_get(rows, i), false, &in))
@@ -200,7 +203,7 @@ void td_read_look(struct td_reply *r)
 		td_unreadable(r, "it is about another instance");
 		return;
 	}
-	wire_say(r->out, SURE_YES, PE_NONE, "%s", "");
+	wire_done(r->out);
 	at = wire_add_instance(r->out);
 	if (at)
 		*at = in;

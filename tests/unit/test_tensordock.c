@@ -792,6 +792,26 @@ static void test_states(void **state)
 	}
 }
 
+/* A machine that was stopped, and so paid for its disk, says its price again while it is deleted. */
+static void test_no_rate_while_deleted(void **state)
+{
+	static const char *const words[] = {"deleting", "Stopping"};
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_LEN(words); i++) {
+		BUF body = {0};
+		RESULT w;
+
+		buf_printf(&body,
+			   "{\"id\":\"i\",\"name\":\"n\",\"status\":\"%s\",\"rateHourly\":0.5,"
+			   "\"resources\":{\"storage_gb\":100}}",
+			   words[i]);
+		parse(&w, CALL_LOOK, 200, body.data);
+		assert_int_equal(w.instances[0].price_u6, UNKNOWN);
+		assert_int_equal(w.instances[0].rate_u6, UNKNOWN);
+	}
+}
+
 static void test_addresses(void **state)
 {
 	static const struct {
@@ -1002,6 +1022,7 @@ int main(void)
 		cmocka_unit_test(test_rows_that_are_no_offers),
 		cmocka_unit_test(test_a_bad_location_costs_itself),
 		cmocka_unit_test(test_states),
+		cmocka_unit_test(test_no_rate_while_deleted),
 		cmocka_unit_test(test_addresses),
 		cmocka_unit_test(test_prices_of_machines),
 		cmocka_unit_test(test_lists),
