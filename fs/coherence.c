@@ -7,18 +7,15 @@
  *
  * Invariants: only inval_inode(ino, -1, 0) is sent from here; it never waits. A name that is no
  * longer valid goes to a worker. mtime says when the value last changed (tree, rule 11): plain rows
- * are compared by the hash of their text, offers by the difference of two markets, so that 100 k
- * offers cost nothing until they change. An inode that the kernel does not know answers -ENOENT:
- * that is fine.
+ * are compared by the hash of their text; of offers see coherence_market.c. An inode that the kernel
+ * does not know answers -ENOENT: that is fine.
  * Tests: tests/mount/.
  */
 #include <string.h>
 
 #include "internal.h"
 
-#define STAMPS_MIN   4096
-#define NS_PER_US    1000
-#define NOTIFY_SLICE 4096 /* a few us each: a slice stays far below the 100 ms of fuse.md 8 */
+#define STAMPS_MIN 4096
 
 /* ---- stamps: a map from node id to hash and mtime ---- */
 
@@ -39,14 +36,11 @@ static struct stamp *stamp_find(struct mount *m, uint64_t ino)
 	return s && s->ino ? s : NULL;
 }
 
-static bool stamp_alive(struct mount *m, uint64_t ino)
+static bool stamp_alive(struct ctx *x, uint64_t ino)
 {
-	struct ctx x;
-
-	ctx_init(m, NULL, &x);
-	if (node_resolve(ino, &x) != 0)
+	if (node_resolve(ino, x) != 0)
 		return false;
-	return x.class != OBJ_HISTORY || !engine_proven(x.session);
+	return x->class != OBJ_HISTORY || !engine_proven(x->session);
 }
 
 /* To twice the room of what is left once stamps of objects that are gone were dropped. */
@@ -54,9 +48,11 @@ static bool stamps_rebuild(struct mount *m)
 {
 	struct stamps *t = &m->stamps, next = {0};
 	size_t alive = 0;
+	struct ctx x;
 
+	ctx_init(m, NULL, &x);
 	for (size_t i = 0; i < t->room; i++) {
-		if (t->at[i].ino && !stamp_alive(m, t->at[i].ino))
+		if (t->at[i].ino && !stamp_alive(&x, t->at[i].ino))
 			t->at[i].ino = UINT64_MAX;
 		alive += t->at[i].ino && t->at[i].ino != UINT64_MAX;
 	}
@@ -109,61 +105,25 @@ static void stamp_touch(struct mount *m, uint64_t ino)
 		stamp_bump(m, s);
 }
 
-/* false: the kernel does not know this inode. */
-static bool notify_attr(struct mount *m, uint64_t ino)
+bool notify_attr(struct mount *m, uint64_t ino)
 {
 	if (!m->inited || m->gone_told)
 		return false;
 	return fuse_lowlevel_notify_inval_inode(m->se, ino, -1, 0) != -ENOENT;
 }
 
-/* Something in this directory (or file) is new, whatever it says. */
-static bool touch(struct mount *m, uint64_t ino)
+/* Something in this directory is new, whatever it says. */
+void touch(struct mount *m, uint64_t ino)
 {
 	stamp_touch(m, ino);
-	return notify_attr(m, ino);
-}
-
-/* A new market changes tens of thousands of files: what exceeds a slice waits for the next turns
- * of the loop. The values are new already; the kernel only learns of it some milliseconds later. */
-static void notify_soon(struct mount *m, uint64_t ino)
-{
-	struct notify_queue *q = &m->notify;
-
-	if (q->n == q->room) {
-		size_t room = q->room ? q->room * 2 : NOTIFY_SLICE;
-		uint64_t *at = reallocarray(q->ino, room, sizeof(*at));
-
-		if (!at) {
-			notify_attr(m, ino);
-			return;
-		}
-		q->ino = at;
-		q->room = room;
-	}
-	q->ino[q->n++] = ino;
-}
-
-bool coherence_slice(struct mount *m)
-{
-	struct notify_queue *q = &m->notify;
-
-	for (int i = 0; i < NOTIFY_SLICE && q->done < q->n; i++)
-		notify_attr(m, q->ino[q->done++]);
-	if (q->done < q->n)
-		return true;
-	free(q->ino);
-	memset(q, 0, sizeof(*q));
-	return false;
+	notify_attr(m, ino);
 }
 
 void coherence_free(struct mount *m)
 {
-	free(m->notify.ino);
+	coherence_market_free(m);
 	free(m->stamps.at);
-	free(m->gone);
 	memset(&m->stamps, 0, sizeof(m->stamps));
-	m->gone = NULL;
 }
 
 /* ---- mtime ---- */
@@ -217,11 +177,10 @@ int64_t node_mtime_ns(const struct ctx *x, const struct buf *text, int64_t chang
 	struct stamp *s;
 	bool made;
 
-	if (x->class == OBJ_OFFER) {
-		base_ns = later(m->market_us * NS_PER_US,
-				stamp_mtime(m, node_id(OBJ_OFFER, x->serial, 0)));
-		return later(base_ns, stamp_mtime(m, ino));
-	}
+	if (x->class == OBJ_OFFER)
+		return offer_mtime_ns(m, ino);
+	if (x->class == OBJ_QUERY || x->class == OBJ_RESULT)
+		return m->market_last_ns; /* what they show follows the market */
 	if (!text || !is_stamped(x))
 		return later(base_ns, stamp_mtime(m, ino));
 	s = stamp_get(m, ino, &made);
@@ -252,7 +211,7 @@ static void object_changed(const struct ctx *object, bool everything)
 		x.row = &rows[i];
 		if (everything)
 			notify_attr(m, node_of(&x));
-		if (x.class == OBJ_ROOT && x.row->cache == C_READER)
+		if ((x.class == OBJ_ROOT && x.row->cache == C_READER) || (x.row->flags & ROW_FIXED))
 			continue;
 		s = is_stamped(&x) ? stamp_find(m, node_of(&x)) : NULL;
 		if (!s)
@@ -309,119 +268,6 @@ static void name_changed(struct mount *m, const struct session *s, const char *o
 	notify_attr(m, node_id(OBJ_SESSION, (uint64_t)s->serial, 0));
 	if (old_name && old_name[0] && !op_moves(m, (uint64_t)s->serial))
 		mount_forget_name(m, sessions, old_name);
-}
-
-/* ---- the market ---- */
-
-static void gone_offer_add(struct mount *m, uint64_t serial, const struct offer *o)
-{
-	if (!m->gone)
-		m->gone = calloc(GONE_OFFERS_MAX, sizeof(*m->gone));
-	if (!m->gone)
-		return;
-	struct gone_offer *g = &m->gone[m->gone_next++ % GONE_OFFERS_MAX];
-
-	g->serial = serial;
-	g->gone_us = engine_now(m->e);
-	g->offer = *o;
-}
-
-const struct offer *gone_offer_find(const struct mount *m, uint64_t serial)
-{
-	const struct gone_offer *best = NULL;
-	int64_t now_us = engine_now(m->e);
-
-	for (size_t i = 0; m->gone && i < GONE_OFFERS_MAX; i++) {
-		const struct gone_offer *g = &m->gone[i];
-
-		if (g->serial != serial || g->gone_us + GONE_OFFER_KEEP_US < now_us)
-			continue;
-		if (!best || g->gone_us > best->gone_us)
-			best = g;
-	}
-	return best ? &best->offer : NULL;
-}
-
-#define OFFER_ROWS_MAX 64
-
-struct market_diff {
-	struct mount *m;
-	bool names;			 /* offers came or went */
-	uint64_t fields[OFFER_ROWS_MAX]; /* by row: the fields of an offer that it shows */
-};
-
-/* A row that is no field (info) shows them all. */
-static void row_fields(uint64_t fields[OFFER_ROWS_MAX])
-{
-	const struct row *rows = class_rows(OBJ_OFFER);
-
-	for (unsigned r = 0; r < OFFER_ROWS_MAX && rows[r].path; r++) {
-		fields[r] = UINT64_MAX;
-		for (size_t i = 0; i < offer_field_count && i < 64; i++)
-			if (strcmp(offer_fields[i].name, rows[r].path) == 0)
-				fields[r] = (uint64_t)1 << i;
-	}
-}
-
-/* stamp: these fields of it read differently; else the kernel only has to ask again. */
-static void offer_changed(const struct market_diff *d, uint64_t serial, uint64_t fields, bool stamp)
-{
-	for (unsigned r = 0; r < OFFER_ROWS_MAX && d->fields[r]; r++) {
-		if (!(fields & d->fields[r]))
-			continue;
-		if (stamp)
-			stamp_touch(d->m, node_id(OBJ_OFFER, serial, r + 1));
-		notify_soon(d->m, node_id(OBJ_OFFER, serial, r + 1));
-	}
-}
-
-static void market_diff_one(void *arg, const struct offer *a, const struct offer *b)
-{
-	struct market_diff *d = arg;
-	struct mount *m = d->m;
-	/* cppcheck-suppress nullPointerRedundantCheck ; one of the two is there */
-	uint64_t serial = offer_serial(m, a ? a->id : b->id);
-	uint64_t dir = node_id(OBJ_OFFER, serial, 0);
-
-	if (a && b) {
-		offer_changed(d, serial, offer_diff(a, b) & ~OFFER_TERMS, true);
-		return;
-	}
-	d->names = true;
-	if (b) {
-		/* Its files are all at least as new as this. If the kernel still has the
-		 * directory, the offer was here before, and the files may be cached as they were
-		 * then. */
-		if (touch(m, dir))
-			offer_changed(d, serial, UINT64_MAX, false);
-		return;
-	}
-	/* Only the directory: paths below it are ENOENT then, while a descriptor that is open keeps
-	 * its file's attributes and reads the last record. */
-	CHECK(a != NULL);
-	gone_offer_add(m, serial, a);
-	notify_attr(m, dir);
-}
-
-static void market_changed(struct mount *m, const struct change *c)
-{
-	struct market_diff d = {.m = m};
-	int64_t now_us = engine_now(m->e);
-
-	if (!c->after)
-		return;
-	row_fields(d.fields);
-	if (!c->before || c->before->count == 0) {
-		m->market_us = now_us > m->market_us ? now_us : m->market_us + 1;
-		d.names = true;
-	} else {
-		inventory_diff(c->before, c->after, market_diff_one, &d);
-	}
-	if (d.names)
-		touch(m, root_dir_of(OBJ_OFFER));
-	touch(m, root_dir_of(OBJ_QUERY));
-	if (coherence_slice(m))
-		mount_later(m);
 }
 
 /* ---- changes ---- */

@@ -107,7 +107,7 @@ static void entry_reply(fuse_req_t req, const struct ctx *child)
 		return;
 	}
 	if (child->class == OBJ_QUERY)
-		query_node_ref(child->query);
+		query_node_ref(queries, child->query);
 	err = fuse_reply_entry(req, &e);
 	if (err && child->class == OBJ_QUERY)
 		query_node_forget(queries, child->serial, 1);

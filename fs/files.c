@@ -45,6 +45,11 @@ int file_ctx(const struct file *f, struct ctx *x)
 	return node_resolve_open(f->ino, x);
 }
 
+const struct buf *file_text(const struct file *f)
+{
+	return f->shared ? &f->shared->text : &f->text;
+}
+
 void file_charge(struct file *f)
 {
 	f->m->snapshot_bytes += f->text.cap - f->charged;
@@ -167,6 +172,7 @@ static void file_free(struct file *f)
 	if (f->text.data && (f->row->flags & (ROW_SECRET | ROW_SPEC)))
 		explicit_bzero(f->text.data, f->text.cap);
 	buf_free(&f->text);
+	mount_text_unref(m, f->shared);
 	m->files[slot] = NULL;
 	m->file_count--;
 	m->file_free = slot;
@@ -206,10 +212,16 @@ static int open_check(const struct ctx *x, int flags, struct error *why)
 
 static int snapshot(struct file *f, const struct ctx *x, struct error *why)
 {
-	int err;
+	int err = 0;
 
 	buf_reset(&f->text);
-	err = tree_show(x, &f->text);
+	if (x->row->share) {
+		mount_text_unref(f->m, f->shared);
+		f->shared = x->row->share(x);
+		err = f->shared ? 0 : -ENOMEM;
+	} else {
+		err = tree_show(x, &f->text);
+	}
 	if (!err && f->text.failed)
 		err = -ENOMEM;
 	file_charge(f);
@@ -218,6 +230,23 @@ static int snapshot(struct file *f, const struct ctx *x, struct error *why)
 			    "too much text is held by open files; close some of them");
 	f->rendered = !err;
 	return err;
+}
+
+/* Its pages are the kernel's, for all readers; nothing is kept here, except that somebody reads. */
+static void open_plain(fuse_req_t req, const struct ctx *x, struct fuse_file_info *fi)
+{
+	struct mount *m = x->m;
+	uint64_t serial = x->serial;
+	bool offer = x->class == OBJ_OFFER;
+
+	if (offer) {
+		market_tell_now(m, node_of(x));
+		offer_opened(m, serial);
+	}
+	fi->keep_cache = fi->noflush = 1;
+	/* If the open was interrupted no RELEASE will come. */
+	if (fuse_reply_open(req, fi) < 0 && offer)
+		offer_closed(m, serial);
 }
 
 static int open_fill(struct file *f, const struct ctx *x, struct error *why)
@@ -254,8 +283,7 @@ void op_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	err = open_check(&x, fi->flags, &why);
 	fi->fh = 0;
 	if (!err && node_caching(&x) == C_PLAIN && !writes && !(fi->flags & O_TRUNC)) {
-		fi->keep_cache = fi->noflush = 1;
-		fuse_reply_open(req, fi);
+		open_plain(req, &x, fi);
 		return;
 	}
 	if (!err)
@@ -300,6 +328,8 @@ static void read_now(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off)
 		err = -EINVAL;
 	if (!err && (x.row->cache == C_WAIT || x.row->cache == C_STREAM))
 		err = -ESTALE;
+	if (!err && x.class == OBJ_OFFER)
+		market_tell_now(x.m, ino);
 	if (!err)
 		err = tree_show(&x, &text);
 	if (!err && text.failed)
@@ -338,7 +368,7 @@ void op_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off, struct fuse
 		state_read(f, &x);
 		snapshot(f, &x, &why);
 	}
-	reply_slice(req, &f->text, size, off);
+	reply_slice(req, file_text(f), size, off);
 }
 
 /* ---- write ---- */
@@ -525,9 +555,11 @@ void op_flush(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 
 void op_release(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-	struct file *f = file_find(fuse_req_userdata(req), fi->fh);
+	struct mount *m = fuse_req_userdata(req);
+	struct file *f = file_find(m, fi->fh);
 
-	(void)ino;
+	if (fi->fh == 0 && ino >> 56 == OBJ_OFFER)
+		offer_closed(m, node_serial(ino));
 	if (f && (f->row->flags & ROW_SPEC) && file_writes(f))
 		spec_release(f);
 	if (f)

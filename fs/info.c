@@ -51,62 +51,6 @@ const char *public_mount(const struct ctx *x)
 	return *p ? p : "/gpu";
 }
 
-/* JSON's own grammar of numbers, as far as ours go: -?digits[.digits], no leading zeros. */
-static bool json_number(const char *s, size_t n)
-{
-	size_t i = n > 0 && s[0] == '-' ? 1 : 0, digits = 0;
-
-	if (n > i + 1 && s[i] == '0' && s[i + 1] != '.')
-		return false;
-	for (; i < n && s[i] >= '0' && s[i] <= '9'; i++)
-		digits++;
-	if (digits == 0)
-		return false;
-	if (i == n)
-		return true;
-	if (s[i++] != '.' || i == n)
-		return false;
-	for (; i < n; i++)
-		if (s[i] < '0' || s[i] > '9')
-			return false;
-	return true;
-}
-
-void put_json_value(struct buf *out, enum value_type type, const char *s, size_t n)
-{
-	switch (type) {
-	case V_BOOL:
-		if (n == 1 && (s[0] == '0' || s[0] == '1')) {
-			buf_puts(out, s[0] == '1' ? "true" : "false");
-			return;
-		}
-		break;
-	case V_INT:
-	case V_DECIMAL:
-	case V_MONEY:
-		if (json_number(s, n)) { /* else it is a word, such as `max` */
-			buf_add(out, s, n);
-			return;
-		}
-		break;
-	case V_TEXT:
-	case V_TIME:
-	case V_TABLE:
-	case V_JSON:
-	case V_LINK:
-		break;
-	}
-	buf_json(out, s, n);
-}
-
-void put_json_key(struct buf *out, const char *name)
-{
-	if (out->len > 0 && out->data[out->len - 1] != '{')
-		buf_putc(out, ',');
-	buf_json(out, name, strlen(name));
-	buf_putc(out, ':');
-}
-
 int tree_show(const struct ctx *x, struct buf *out)
 {
 	if (x->row->flags & ROW_DIR)
@@ -193,23 +137,4 @@ const struct offer_field *offer_field_named(const char *name)
 		if (strcmp(offer_fields[i].name, name) == 0)
 			return &offer_fields[i];
 	return NULL;
-}
-
-void offer_put_json(const struct offer *o, struct buf *out)
-{
-	BUF value = {0};
-
-	buf_putc(out, '{');
-	put_json_key(out, "id");
-	buf_json(out, o->id, strlen(o->id));
-	for (size_t i = 0; i < offer_field_count; i++) {
-		buf_reset(&value);
-		offer_fields[i].show(o, &value);
-		if (value.len == 0)
-			continue;
-		put_json_key(out, offer_fields[i].name);
-		put_json_value(out, offer_fields[i].type, value.data, value.len);
-	}
-	buf_putc(out, '}');
-	out->failed |= value.failed;
 }

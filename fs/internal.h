@@ -1,6 +1,6 @@
 /*
  * What the files of the mount's mechanism share: mount.c (session, loop), counters.c, nodes.c (ids,
- * attributes), dirs.c, files.c, spec_file.c, waits.c, coherence.c. The rows do not include this.
+ * attributes), dirs.c, files.c, spec_file.c, waits.c, coherence.c, coherence_market.c, texts.c. The rows do not include this.
  * Owner: the loop thread, except struct stale_name, which a worker carries to the kernel.
  *
  * Invariants: every request is answered exactly once; nothing here waits. A session pointer is
@@ -23,8 +23,8 @@
 #define WRITE_SIZE_MAX	    ((unsigned)128 << 10)
 #define OPCODES		    64
 #define READERS_MAX	    256
-#define CACHED_TEXTS	    32
-#define CACHED_BYTES_MAX    ((size_t)64 << 20)
+#define KNOWN_TEXTS	    32
+#define KEPT_BYTES_MAX	    ((size_t)512 << 10)
 #define LINE_LEN_MAX	    4096 /* one value or one order */
 #define STREAM_LINES_MAX    1024
 #define STREAM_BYTES_MAX    ((size_t)256 << 10)
@@ -32,10 +32,11 @@
 #define FILES_PER_USER	    8192
 #define SNAPSHOT_BYTES_MAX  ((size_t)512 << 20) /* of all open files together */
 #define QUERY_NAMES_MAX	    2048		/* far below what the table of queries holds */
-#define GONE_OFFERS_MAX	    1024
-#define GONE_OFFER_KEEP_US  HOUR_US /* fuse.md 5.3 */
-#define TIMEOUT_LONG_S	    3600.0  /* fuse.md 5.2 */
-#define TIMEOUT_QUERY_DIR_S 1.0	    /* a query's directory: nothing tells us when it changes */
+#define OPEN_OFFER_BUCKETS  256
+#define WATCH_BUCKETS	    1024
+#define NS_PER_US	    1000
+#define TIMEOUT_LONG_S	    3600.0 /* fuse.md 5.2 */
+#define TIMEOUT_QUERY_DIR_S 1.0	   /* a query's directory: nothing tells us when it changes */
 
 /* ---- nodes.c ---- */
 
@@ -52,6 +53,7 @@ int node_resolve(uint64_t ino, struct ctx *x);
 /* The same for a descriptor that is open: what left its directory can still be read. */
 int node_resolve_open(uint64_t ino, struct ctx *x);
 uint64_t node_of(const struct ctx *x); /* the id of what x is about */
+uint64_t node_serial(uint64_t ino);
 const struct row *class_rows(enum object class);
 /* Point x to row i of its object (of the root: also to the reader's own node). */
 void ctx_set_row(struct ctx *x, unsigned i);
@@ -128,8 +130,9 @@ struct file {
 	int flags;
 	int64_t uid, gid, pid; /* who opened it: orders are given in this name */
 	struct buf text; /* snapshot, answer, pending lines of a stream, or the spec's buffer */
-	size_t charged;	 /* of text, in m->snapshot_bytes */
-	bool rendered;	 /* text is the content */
+	struct shared_text *shared; /* instead of text: the snapshot of a row that shares it */
+	size_t charged;		    /* of text, in m->snapshot_bytes */
+	bool rendered;		    /* text is the content */
 	bool holds;
 
 	struct file *watch_next, **watch_at; /* C_WAIT, C_STREAM, ROW_STATE_POLL */
@@ -153,6 +156,7 @@ bool file_writes(const struct file *f);
 void file_who(const struct file *f, struct caller *who);
 /* Resolve the file's object in the opener's name. */
 int file_ctx(const struct file *f, struct ctx *x);
+const struct buf *file_text(const struct file *f);
 void file_charge(struct file *f); /* after text grew or shrank */
 void reply_slice(fuse_req_t req, const struct buf *text, size_t size, off_t off);
 
@@ -221,22 +225,46 @@ struct stamps {
 	struct stamp *at; /* open addressing; room is a power of two */
 	size_t room, used, sweep_at;
 };
-struct notify_queue { /* attributes that the kernel is still to be told of */
-	uint64_t *ino;
-	size_t n, done, room;
-};
-struct gone_offer {
-	uint64_t serial;
-	int64_t gone_us;
-	struct offer offer;
-};
-
 /* mtime of a node. text: its content, where that is hashed (plain rows); else NULL. */
 int64_t node_mtime_ns(const struct ctx *x, const struct buf *text, int64_t changed_us);
 void coherence_change(struct mount *m, const struct change *c);
-const struct offer *gone_offer_find(const struct mount *m, uint64_t serial);
-bool coherence_slice(struct mount *m); /* send some of what is queued; true: there is more */
+/* The kernel is to ask for these attributes again. false: it does not know this inode. */
+bool notify_attr(struct mount *m, uint64_t ino);
+/* Something in this directory is new, whatever it says: a newer mtime, and notify_attr. */
+void touch(struct mount *m, uint64_t ino);
 void coherence_free(struct mount *m);
+
+/* ---- coherence_market.c ---- */
+
+struct notify_queue { /* offers of which the kernel is to be told */
+	uint64_t *serial;
+	size_t n, done, room;
+};
+/* An offer of which files are open. */
+struct open_offer {
+	struct open_offer *next;
+	uint64_t serial;
+	size_t opens;
+	struct offer *gone; /* its last record, once it has left the market */
+};
+
+void market_changed(struct mount *m, const struct change *c);
+/* mtime of a node of an offer. */
+int64_t offer_mtime_ns(const struct mount *m, uint64_t ino);
+/* Somebody opens or reads this file of an offer: if the kernel is still to be told, then now. */
+void market_tell_now(struct mount *m, uint64_t ino);
+bool coherence_slice(struct mount *m); /* send some of what is queued; true: there is more */
+/* A file of an offer was opened, and closed. */
+void offer_opened(struct mount *m, uint64_t serial);
+void offer_closed(struct mount *m, uint64_t serial);
+/* What an offer that left while files of it were open last was; NULL: nothing is known of it. */
+const struct offer *gone_offer_find(const struct mount *m, uint64_t serial);
+void coherence_market_free(struct mount *m);
+
+/* ---- texts.c ---- */
+
+/* A new market: what is not read now is made anew when somebody asks. */
+void texts_forget(struct mount *m);
 
 /* ---- counters.c ---- */
 
@@ -253,10 +281,10 @@ struct reader_error {
 	int64_t uid, used_us;
 	char *text; /* NULL: a free place */
 };
-struct cached_text {
+struct known_text {
 	uint64_t nodeid, version, used;
-	struct buf text;
-	bool valid;
+	struct shared_text *shared; /* NULL: a free place */
+	bool kept;		    /* a reference of our own: else it goes with its last reader */
 };
 
 struct mount {
@@ -285,18 +313,20 @@ struct mount {
 	size_t file_free; /* where to look first */
 	uint64_t file_seq;
 	size_t snapshot_bytes;
-	struct file *watchers;
+	struct file *watchers[WATCH_BUCKETS], *root_watchers;
+	bool streams_end; /* some are `ending` */
 
 	struct reader_error errors[READERS_MAX];
-	struct cached_text cached[CACHED_TEXTS];
-	uint64_t cache_clock;
-	size_t cached_bytes;
+	struct known_text known[KNOWN_TEXTS];
+	uint64_t known_clock;
+	size_t kept_bytes;
 
 	struct stamps stamps;
 	struct notify_queue notify;
-	int64_t market_us;	 /* every offer's files are at least as new */
-	struct gone_offer *gone; /* a ring */
-	size_t gone_next;
+	bool market_seen;	/* there were offers, so the kernel may know some */
+	int64_t market_ns;	/* every offer's files are at least as new */
+	int64_t market_last_ns; /* the last change; the next one is later */
+	struct open_offer *open_offers[OPEN_OFFER_BUCKETS];
 	int64_t started_us;
 };
 

@@ -1,7 +1,6 @@
 /*
  * The mount itself: the libfuse session on an open /dev/fuse, driven by a uv_poll; the orders that
- * are answered later; what the rows may ask of the mount (errors per reader, cached texts,
- * counters).
+ * are answered later; what the rows may ask of the mount (errors per reader, counters).
  * Owner: the loop thread; a worker only carries stale names to the kernel.
  *
  * Invariants: a request is answered exactly once. From the loop only attributes are invalidated; a
@@ -16,6 +15,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "offer_index.h"
 
 /* ---- what the kernel and we agree on (fuse.md 5.1) ---- */
 
@@ -41,7 +41,7 @@ static void op_init(void *arg, struct fuse_conn_info *conn)
 static void forget(struct mount *m, uint64_t ino, uint64_t n)
 {
 	if (ino != FUSE_ROOT_ID && ino >> 56 == OBJ_QUERY)
-		query_node_forget(m->queries, ino >> 8 & (((uint64_t)1 << 48) - 1), n);
+		query_node_forget(m->queries, node_serial(ino), n);
 }
 
 static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
@@ -271,8 +271,7 @@ static void mount_destroy(struct mount *m)
 {
 	for (size_t i = 0; i < READERS_MAX; i++)
 		free(m->errors[i].text);
-	for (size_t i = 0; i < CACHED_TEXTS; i++)
-		buf_free(&m->cached[i].text);
+	texts_forget(m);
 	for (size_t i = 0; i < QUERY_NAMES_MAX; i++)
 		free(m->query_names[i].name);
 	if (m->se)
@@ -370,7 +369,8 @@ struct mount *mount_new(uv_loop_t *loop, struct engine *e, const struct mount_ar
 	m->e = e;
 	m->loop = loop;
 	m->file_seq = 1;
-	m->started_us = m->market_us = engine_now(e);
+	m->started_us = engine_now(e);
+	m->market_ns = m->market_last_ns = m->started_us * NS_PER_US;
 	m->queries = query_table_new();
 	m->offers = offer_index_new();
 	if (session_make(m, why) != 0) {
@@ -480,70 +480,4 @@ void mount_set_error(struct mount *m, int64_t uid, const char *path, int eno, co
 	r->text = taken;
 	r->uid = uid;
 	r->used_us = now_us;
-}
-
-/* ---- cached texts ---- */
-
-const struct buf *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version)
-{
-	for (size_t i = 0; i < CACHED_TEXTS; i++) {
-		struct cached_text *c = &m->cached[i];
-
-		if (!c->valid || c->nodeid != nodeid || c->version != version)
-			continue;
-		c->used = ++m->cache_clock;
-		return &c->text;
-	}
-	return NULL;
-}
-
-static void cached_drop(struct mount *m, struct cached_text *c)
-{
-	if (c->valid)
-		m->cached_bytes -= c->text.cap;
-	buf_free(&c->text);
-	c->valid = false;
-}
-
-/* The node's own old text, else the one that was not used for the longest time. */
-static struct cached_text *cached_place(struct mount *m, uint64_t nodeid)
-{
-	struct cached_text *oldest = &m->cached[0];
-
-	for (size_t i = 0; i < CACHED_TEXTS; i++) {
-		struct cached_text *c = &m->cached[i];
-
-		if (c->valid && c->nodeid == nodeid)
-			return c;
-		if (oldest->valid && (!c->valid || c->used < oldest->used))
-			oldest = c;
-	}
-	return oldest;
-}
-
-static struct cached_text *cached_oldest(struct mount *m)
-{
-	struct cached_text *oldest = NULL;
-
-	for (size_t i = 0; i < CACHED_TEXTS; i++)
-		if (m->cached[i].valid && (!oldest || m->cached[i].used < oldest->used))
-			oldest = &m->cached[i];
-	return oldest;
-}
-
-const struct buf *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version, struct buf *take)
-{
-	struct cached_text *c = cached_place(m, nodeid);
-
-	cached_drop(m, c);
-	while (m->cached_bytes + take->cap > CACHED_BYTES_MAX && cached_oldest(m))
-		cached_drop(m, cached_oldest(m));
-	c->text = *take;
-	memset(take, 0, sizeof(*take));
-	c->nodeid = nodeid;
-	c->version = version;
-	c->used = ++m->cache_clock;
-	c->valid = true;
-	m->cached_bytes += c->text.cap;
-	return &c->text;
 }

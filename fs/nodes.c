@@ -49,14 +49,18 @@ const struct row *class_rows(enum object class)
 	return object_classes[class == OBJ_READER ? OBJ_ROOT : class].rows;
 }
 
+/* Counted once: every request asks. */
 static unsigned row_count(enum object class)
 {
+	static unsigned counts[OBJ_COUNT]; /* plus one; 0: not counted yet */
 	const struct row *rows = class_rows(class);
-	unsigned n = 0;
 
-	while (rows && rows[n].path)
-		n++;
-	return n;
+	if (counts[class])
+		return counts[class] - 1;
+	counts[class] = 1;
+	while (rows && rows[counts[class] - 1].path)
+		counts[class]++;
+	return counts[class] - 1;
 }
 
 uint64_t node_id(enum object class, uint64_t serial, unsigned field)
@@ -76,10 +80,15 @@ uint64_t node_of(const struct ctx *x)
 	return node_id(x->class, x->serial, (unsigned)(x->row - rows) + 1);
 }
 
+uint64_t node_serial(uint64_t ino)
+{
+	return ino >> 8 & SERIAL_MASK;
+}
+
 static void split(uint64_t ino, struct ctx *x, unsigned *field)
 {
 	x->class = ino == FUSE_ROOT_ID ? OBJ_ROOT : (enum object)(ino >> 56);
-	x->serial = ino == FUSE_ROOT_ID ? 0 : ino >> 8 & SERIAL_MASK;
+	x->serial = ino == FUSE_ROOT_ID ? 0 : node_serial(ino);
 	*field = ino == FUSE_ROOT_ID ? 0 : (unsigned)(ino & 255);
 }
 
@@ -371,20 +380,31 @@ static void node_timeouts(const struct ctx *x, struct node_attr *a)
 	}
 }
 
-/* The content, for its size and hash. A link that leads nowhere is not there. */
-static int node_text(const struct ctx *x, struct buf *text)
+/* The content, for its hash, and its size; of a shared text the size only. A link that leads nowhere is
+ * not there. */
+static int node_text(const struct ctx *x, struct buf *text, size_t *size)
 {
 	int err;
 
+	*size = 0;
+	if (x->row && x->row->share) {
+		struct shared_text *shared = x->row->share(x);
+
+		*size = shared ? shared->text.len : 0;
+		mount_text_unref(x->m, shared);
+		return 0;
+	}
 	if (node_is_dir(x) || (!node_is_link(x) && !row_readable(x->row)))
 		return 0;
 	if (x->row->cache == C_WAIT || x->row->cache == C_STREAM)
 		return 0;
 	err = object_classes[x->class].link ? x->row->show(x, text) : tree_show(x, text);
+	*size = text->len;
 	if (node_is_link(x))
 		return err < 0 ? -ENOENT : 0;
 	if (err < 0)
 		buf_reset(text); /* the open will say why; stat shows an empty file */
+	*size = text->len;
 	return 0;
 }
 
@@ -393,8 +413,9 @@ int node_attr(const struct ctx *x, struct node_attr *a)
 	struct stat *st = &a->st;
 	int64_t uid = 0, gid = 0, changed_us = 0, mtime_ns;
 	mode_t dir_mode = 0;
+	size_t size;
 	BUF text = {0};
-	int err = node_text(x, &text);
+	int err = node_text(x, &text, &size);
 
 	memset(a, 0, sizeof(*a));
 	if (err)
@@ -411,9 +432,9 @@ int node_attr(const struct ctx *x, struct node_attr *a)
 	mtime_ns = node_mtime_ns(x, node_is_dir(x) ? NULL : &text, changed_us);
 	st->st_ino = node_of(x);
 	st->st_nlink = node_is_dir(x) ? 2 : 1;
-	st->st_size = (off_t)text.len;
+	st->st_size = (off_t)size;
 	st->st_blksize = BLOCK_SIZE;
-	st->st_blocks = (blkcnt_t)((text.len + 511) / 512);
+	st->st_blocks = (blkcnt_t)((size + 511) / 512);
 	st->st_mtim.tv_sec = mtime_ns / 1000000000;
 	st->st_mtim.tv_nsec = mtime_ns % 1000000000;
 	st->st_atim = st->st_ctim = st->st_mtim;
@@ -432,7 +453,8 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 	int err;
 
 	ctx_init(m, req, &x);
-	err = node_resolve(ino, &x);
+	/* A read asks as well, with its descriptor: of an offer that has left it reads on. */
+	err = fi && ino >> 56 == OBJ_OFFER ? node_resolve_open(ino, &x) : node_resolve(ino, &x);
 	if (!err)
 		err = node_attr(&x, &a);
 	if (err) {
@@ -440,7 +462,7 @@ void op_getattr(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 		return;
 	}
 	if (f && f->rendered) /* this descriptor's own snapshot */
-		a.st.st_size = (off_t)f->text.len;
+		a.st.st_size = (off_t)file_text(f)->len;
 	fuse_reply_attr(req, &a.st, a.attr_s);
 }
 

@@ -59,14 +59,15 @@ static void fixed_attr(const struct ctx *x, int64_t *uid, int64_t *gid, mode_t *
 
 static bool offer_find(const struct ctx *x, const char *name, uint64_t *serial)
 {
-	const struct offer_index *ix = offer_index_now(x);
+	struct offer_index *ix = offer_index_now(x);
 	const struct offer *o = inventory_find(engine_inventory(x->e), name);
+	const struct indexed_offer *row = o ? offer_index_row_of(ix, o) : NULL;
 
 	engine_looked_at_market(x->e);
-	if (!o)
+	if (!row)
 		return false;
-	*serial = offer_index_serial(ix, name);
-	return offer_index_get(ix, *serial) == o;
+	*serial = row->serial;
+	return true;
 }
 
 static bool offer_next(const struct ctx *x, uint64_t after, uint64_t *serial, char name[256])

@@ -9,6 +9,7 @@
 #define GPUFS_FS_ROWS_H
 
 #include "../src/core/query.h"
+#include "offer_index.h"
 #include "tree.h"
 
 /*
@@ -121,30 +122,19 @@ int put_line(struct buf *out, const char *s);
 int put_int_line(struct buf *out, int64_t v);	 /* nothing for a negative */
 int put_money_line(struct buf *out, int64_t u6); /* likewise */
 int put_time_line(struct buf *out, int64_t wall_us);
-/* One value as JSON by its type: numbers and booleans bare if they are such, else a string. */
-void put_json_value(struct buf *out, enum value_type type, const char *s, size_t n);
-/* `"name":` with a comma in front unless it is the first of the object. */
-void put_json_key(struct buf *out, const char *name);
 
 /* ---- offers ---- */
-void offer_put_json(const struct offer *o,
-		    struct buf *out); /* one object, with its id; no newline */
 const struct offer_field *offer_field_named(const char *name); /* NULL: no such field */
 /* The market in order of serial, brought up to date with the engine's. */
 struct offer_index *offer_index_now(const struct ctx *x);
-const struct offer *offer_index_get(const struct offer_index *ix, uint64_t serial);
-const struct offer *offer_index_after(const struct offer_index *ix, uint64_t after,
-				      uint64_t *serial);
-uint64_t offer_index_serial(const struct offer_index *ix, const char *offer_id);
-void offer_index_update(struct offer_index *ix, const struct inventory *inv);
-/* For tests of collisions: only these bits of the hash count. */
-struct offer_index *offer_index_new_masked(uint64_t mask);
 
 /* ---- search ---- */
 /* Offers that match q and all queries above it, as indexes into inv->offers, by price. Borrowed
  * until the next call of any function of the table. */
 size_t query_node_matches(struct query_table *t, struct query_node *q, const struct inventory *inv,
 			  const uint32_t **indexes);
+/* The cheapest of them, without making a list of all; NULL if none. */
+const struct offer *query_node_best(struct query_node *q, const struct inventory *inv);
 unsigned query_node_depth(const struct query_node *q); /* 1: directly below search/ */
 /* Somebody looks at its results: what all its levels ask for together is kept current. */
 void query_node_asked(const struct query_node *q, struct engine *e);

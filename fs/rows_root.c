@@ -180,7 +180,7 @@ static void store_ctl(const struct ctx *x, struct str text, order_cb cb, void *a
 const struct row root_rows[] = {
 	FILE_ROW("README", C_PLAIN, V_TEXT, show_readme,
 		 "one screen: the commands of a session's life, then where to look"),
-	FILE_ROW("version", C_PLAIN, V_TEXT, show_version, "version of gpufs"),
+	READ_ROW("version", 0444, ROW_FIXED, C_PLAIN, V_TEXT, show_version, "version of gpufs"),
 	FILE_ROW("status", C_DERIVED, V_TEXT, show_status,
 		 "how gpufs is, sessions by state, USD an hour, providers"),
 	FILE_ROW("status.json", C_DERIVED, V_JSON, show_status_json,
@@ -192,7 +192,7 @@ const struct row root_rows[] = {
 		 "your own last refusal: when, where, errno, why"),
 	FILE_ROW("ssh_config", C_READER, V_TEXT, show_ssh_config,
 		 "Host NAME.gpu of your own running sessions: Include it in ~/.ssh/config once"),
-	FILE_ROW("schema.json", C_PLAIN, V_JSON, show_schema,
+	READ_ROW("schema.json", 0444, ROW_FIXED, C_PLAIN, V_JSON, show_schema,
 		 "every kind of file, one JSON object a line"),
 	{.path = "ctl",
 	 .mode = 0220,

@@ -8,11 +8,13 @@
  * memory, so waiting for it would let 4096 queries of anybody end all searching; a request for what
  * went is ESTALE, upon which the kernel walks the path again by itself. Queries of one parent with
  * the same canonical text are one node. Lists of matches are kept per market and dropped, oldest
- * first, beyond MATCHES_MAX.
+ * first, beyond MATCHES_MAX. What may be dropped stands in lists in that order: a look-up in a full
+ * table costs no walk over all nodes.
  * Tests: tests/unit/test_search.c.
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/queue.h>
 
 #include "../src/core/check.h"
 #include "rows.h"
@@ -20,6 +22,7 @@
 #define BUCKETS	    1024
 #define MATCHES_MAX ((size_t)4 << 20) /* indexes kept over all nodes: 16 MiB */
 #define MODELS_MAX  512		      /* listed in search/; others can still be looked up */
+#define NO_OFFER    UINT32_MAX
 
 struct query_node {
 	uint64_t serial;
@@ -30,17 +33,26 @@ struct query_node {
 	uint64_t refs;	  /* look-ups that the kernel has not forgotten */
 	size_t children;
 	bool listed;
-	uint64_t used;	 /* grows with every use of any node: the smallest is the oldest */
+	bool droppable;
 	uint64_t market; /* generation + 1 of `matches`; 0: none */
 	uint32_t *matches;
 	size_t match_count;
+	uint64_t best_market;			    /* generation + 1 of `best`; 0: not known */
+	uint32_t best;				    /* index of an offer; NO_OFFER: no match */
 	struct query_node *next_text, *next_serial; /* in the buckets */
+	TAILQ_ENTRY(query_node) by_use;		    /* if it is droppable */
+	TAILQ_ENTRY(query_node) by_match;	    /* if it has matches */
 };
+TAILQ_HEAD(query_list, query_node);
 
 struct query_table {
 	struct query_node *by_text[BUCKETS], *by_serial[BUCKETS];
 	size_t count, match_total;
-	uint64_t last_serial, clock;
+	/* Nodes that may be dropped, the one that was used longest ago first: those that the kernel has
+	 * forgotten, and those that it holds. */
+	struct query_list forgotten, held;
+	struct query_list matched; /* with a list of matches, the oldest first */
+	uint64_t last_serial;
 	const struct inventory *listed_inv; /* borrowed: only compared */
 	uint64_t listed_market;
 	uint64_t listed[MODELS_MAX + 1]; /* serials, ascending */
@@ -52,13 +64,41 @@ static size_t bucket_of_text(const struct query_node *parent, const char *text)
 	return hash64(text, strlen(text), parent ? parent->serial : 0) % BUCKETS;
 }
 
+static struct query_list *list_of(struct query_table *t, const struct query_node *q)
+{
+	return q->refs ? &t->held : &t->forgotten;
+}
+
+/* Out of the lists, before anything that decides in which one it stands changes. */
+static void node_unlist(struct query_table *t, struct query_node *q)
+{
+	if (q->droppable)
+		TAILQ_REMOVE(list_of(t, q), q, by_use);
+	q->droppable = false;
+}
+
+/* Into the list where it belongs, as the one that was just used. */
 static void node_touch(struct query_table *t, struct query_node *q)
 {
-	q->used = ++t->clock;
+	node_unlist(t, q);
+	q->droppable = !q->children && !q->listed;
+	if (q->droppable)
+		TAILQ_INSERT_TAIL(list_of(t, q), q, by_use);
+}
+
+static void node_children(struct query_table *t, struct query_node *q, bool more)
+{
+	if (!q)
+		return;
+	node_unlist(t, q);
+	q->children += more ? 1 : (size_t)-1;
+	node_touch(t, q);
 }
 
 static void node_drop_matches(struct query_table *t, struct query_node *q)
 {
+	if (q->market)
+		TAILQ_REMOVE(&t->matched, q, by_match);
 	t->match_total -= q->match_count;
 	free(q->matches);
 	q->matches = NULL;
@@ -75,8 +115,7 @@ static void node_link(struct query_table *t, struct query_node *q)
 	q->next_serial = t->by_serial[bs];
 	t->by_serial[bs] = q;
 	t->count++;
-	if (q->parent)
-		q->parent->children++;
+	node_children(t, q->parent, true);
 }
 
 static void node_free(struct query_table *t, struct query_node *q)
@@ -91,11 +130,18 @@ static void node_free(struct query_table *t, struct query_node *q)
 		p = &(*p)->next_serial;
 	*p = q->next_serial;
 	t->count--;
-	if (q->parent)
-		q->parent->children--;
+	node_children(t, q->parent, false);
+	node_unlist(t, q);
 	node_drop_matches(t, q);
 	free(q->text);
 	free(q);
+}
+
+static void node_list(struct query_table *t, struct query_node *q, bool listed)
+{
+	node_unlist(t, q);
+	q->listed = listed;
+	node_touch(t, q);
 }
 
 /* Takes `text`; NULL if memory is out. */
@@ -113,8 +159,8 @@ static struct query_node *node_new(struct query_table *t, struct query_node *par
 	q->depth = parent ? parent->depth + 1 : 1;
 	q->own = *own;
 	q->text = text;
-	node_touch(t, q);
 	node_link(t, q);
+	node_touch(t, q);
 	return q;
 }
 
@@ -122,10 +168,14 @@ struct query_table *query_table_new(void)
 {
 	struct query_table *t = xcalloc(1, sizeof(*t));
 	struct query everything = {0};
-	struct query_node *all = node_new(t, NULL, &everything, strdup("all"));
+	struct query_node *all;
 
+	TAILQ_INIT(&t->forgotten);
+	TAILQ_INIT(&t->held);
+	TAILQ_INIT(&t->matched);
+	all = node_new(t, NULL, &everything, strdup("all"));
 	CHECK(all != NULL);
-	all->listed = true;
+	node_list(t, all, true);
 	t->listed[t->listed_count++] = all->serial;
 	return t;
 }
@@ -153,19 +203,12 @@ size_t query_table_count(const struct query_table *t)
 /* Makes room for one node. There always is a leaf to drop: few are listed, and levels are bounded. */
 static void table_make_room(struct query_table *t)
 {
-	struct query_node *oldest = NULL;
+	struct query_node *oldest = TAILQ_FIRST(&t->forgotten);
 
 	if (t->count < QUERY_NODES_MAX)
 		return;
-	for (size_t i = 0; i < BUCKETS; i++) {
-		for (struct query_node *q = t->by_serial[i]; q; q = q->next_serial) {
-			if (q->children || q->listed)
-				continue;
-			if (!oldest || (q->refs == 0) > (oldest->refs == 0) ||
-			    ((q->refs == 0) == (oldest->refs == 0) && q->used < oldest->used))
-				oldest = q;
-		}
-	}
+	if (!oldest)
+		oldest = TAILQ_FIRST(&t->held);
 	CHECK(oldest != NULL);
 	node_free(t, oldest);
 }
@@ -210,11 +253,9 @@ int query_table_get(struct query_table *t, struct query_node *parent, const char
 	while (q && (q->parent != parent || strcmp(q->text, text.data) != 0))
 		q = q->next_text;
 	if (!q) {
-		if (parent)
-			parent->children++; /* making room must not take it */
+		node_children(t, parent, true); /* making room must not take it */
 		table_make_room(t);
-		if (parent)
-			parent->children--;
+		node_children(t, parent, false);
 		q = node_new(t, parent, &own, buf_take(&text));
 		if (!q)
 			return fail(why, ERR_NO_MEMORY, "out of memory for a query");
@@ -235,17 +276,22 @@ struct query_node *query_table_find(struct query_table *t, uint64_t serial)
 	return q;
 }
 
-void query_node_ref(struct query_node *q)
+void query_node_ref(struct query_table *t, struct query_node *q)
 {
+	node_unlist(t, q);
 	q->refs++;
+	node_touch(t, q);
 }
 
 void query_node_forget(struct query_table *t, uint64_t serial, uint64_t n)
 {
 	struct query_node *q = query_table_find(t, serial);
 
-	if (q)
-		q->refs -= n < q->refs ? n : q->refs; /* never trust the count below zero */
+	if (!q)
+		return;
+	node_unlist(t, q);
+	q->refs -= n < q->refs ? n : q->refs; /* never trust the count below zero */
+	node_touch(t, q);
 }
 
 unsigned query_node_depth(const struct query_node *q)
@@ -279,73 +325,90 @@ const char *query_node_name(const struct query_node *q)
 
 /* ---- matches ---- */
 
-static bool node_match(const struct query_node *q, const struct offer *o)
+static struct query_scan *node_scan(const struct query_node *q, const struct inventory *inv)
 {
-	bool said = false; /* on some level, whether it may be interruptible */
+	const struct query *levels[QUERY_LEVELS_MAX];
+	size_t n = 0;
 
 	for (; q; q = q->parent) {
-		if (!query_match_said(&q->own, o))
-			return false;
-		said = said || q->own.set & UINT32_C(1) << Q_INTERRUPTIBLE;
+		CHECK(n < QUERY_LEVELS_MAX);
+		levels[n++] = &q->own;
 	}
-	return said || !o->interruptible;
+	return query_scan_new(levels, n, inv);
 }
 
 static void matches_limit(struct query_table *t, const struct query_node *keep)
 {
-	while (t->match_total > MATCHES_MAX) {
-		struct query_node *oldest = NULL;
+	struct query_node *oldest = TAILQ_FIRST(&t->matched);
 
-		for (size_t i = 0; i < BUCKETS; i++) {
-			for (struct query_node *q = t->by_serial[i]; q; q = q->next_serial) {
-				if (q != keep && q->match_count &&
-				    (!oldest || q->used < oldest->used))
-					oldest = q;
-			}
-		}
-		if (!oldest)
-			return; /* only the one in use is left: it may be as long as the market */
+	/* The one in use stays: it may be as long as the market. */
+	while (t->match_total > MATCHES_MAX && oldest != keep) {
 		node_drop_matches(t, oldest);
+		oldest = TAILQ_FIRST(&t->matched);
 	}
+}
+
+/* Takes `matches`. */
+static void node_keep_matches(struct query_table *t, struct query_node *q, uint64_t market,
+			      uint32_t *matches, size_t n)
+{
+	node_drop_matches(t, q);
+	q->matches = matches;
+	q->match_count = n;
+	q->market = market;
+	t->match_total += n;
+	TAILQ_INSERT_TAIL(&t->matched, q, by_match);
+	matches_limit(t, q);
 }
 
 size_t query_node_matches(struct query_table *t, struct query_node *q, const struct inventory *inv,
 			  const uint32_t **indexes)
 {
+	uint64_t market = inv ? inv->generation + 1 : 0;
+	struct query_scan *scan;
+	uint32_t *found, *fitted;
+	size_t n = 0;
+
 	*indexes = NULL;
 	if (!inv)
 		return 0;
-	if (q->market == inv->generation + 1) {
+	if (q->market == market) {
 		*indexes = q->matches;
 		return q->match_count;
 	}
-	size_t n = 0, room = 0;
-	uint32_t *found = NULL;
-
-	for (size_t i = 0; i < inv->count; i++) {
-		if (!node_match(q, &inv->offers[i]))
-			continue;
-		if (n == room) {
-			size_t wanted = room ? room * 2 : 16;
-			uint32_t *more = reallocarray(found, wanted, sizeof(*found));
-
-			if (!more) {
-				free(found);
-				return 0;
-			}
-			found = more;
-			room = wanted;
-		}
-		found[n++] = (uint32_t)i;
+	found = malloc((inv->count + 1) * sizeof(*found));
+	scan = found ? node_scan(q, inv) : NULL;
+	if (!scan) {
+		free(found);
+		return 0;
 	}
-	node_drop_matches(t, q);
-	q->matches = found;
-	q->match_count = n;
-	q->market = inv->generation + 1;
-	t->match_total += n;
-	matches_limit(t, q);
+	for (size_t i = query_scan_next(scan, 0); i < inv->count; i = query_scan_next(scan, i + 1))
+		found[n++] = (uint32_t)i;
+	query_scan_free(scan);
+	fitted = realloc(found, (n + 1) * sizeof(*found));
+	node_keep_matches(t, q, market, fitted ? fitted : found, n);
 	*indexes = q->matches;
 	return n;
+}
+
+const struct offer *query_node_best(struct query_node *q, const struct inventory *inv)
+{
+	uint64_t market = inv ? inv->generation + 1 : 0;
+	struct query_scan *scan;
+	size_t i;
+
+	if (!inv)
+		return NULL;
+	if (q->best_market != market) {
+		scan = node_scan(q, inv);
+		if (!scan)
+			return NULL;
+		i = query_scan_next(scan, 0);
+		query_scan_free(scan);
+		q->best = i < inv->count ? (uint32_t)i : NO_OFFER;
+		q->best_market = market;
+	}
+	return q->best == NO_OFFER ? NULL : &inv->offers[q->best];
 }
 
 /* Levels AND. Conditions of different keys make one query; a key that stands on two levels cannot,
@@ -432,32 +495,10 @@ static bool model_put_query(const char *model, char out[128])
 	return true;
 }
 
-/* Distinct models of the market into `models` (borrowed texts), at most MODELS_MAX. */
-static size_t models_collect(const struct inventory *inv, const char *models[MODELS_MAX])
-{
-	enum { SLOTS = 4 * MODELS_MAX };
-	const char *slots[SLOTS] = {NULL};
-	size_t n = 0;
-
-	for (size_t i = 0; i < inv->count && n < MODELS_MAX; i++) {
-		const char *m = inv->offers[i].gpu_type;
-		size_t at = hash64(m, strlen(m), 0) % SLOTS;
-
-		while (slots[at] && strcmp(slots[at], m) != 0)
-			at = (at + 1) % SLOTS;
-		if (slots[at])
-			continue;
-		slots[at] = m;
-		models[n++] = m;
-	}
-	return n;
-}
-
 static void table_list_models(struct query_table *t, const struct engine *e,
 			      const struct inventory *inv)
 {
-	const char *models[MODELS_MAX];
-	size_t n = models_collect(inv, models);
+	const struct inventory_words *models = &inv->words[WORD_MODEL];
 	char name[128];
 	uint64_t serial = 0;
 
@@ -465,18 +506,18 @@ static void table_list_models(struct query_table *t, const struct engine *e,
 		struct query_node *q = query_table_find(t, t->listed[i]);
 
 		CHECK(q != NULL);
-		q->listed = false;
+		node_list(t, q, false);
 	}
 	t->listed_count = 1; /* `all` is always there and has the smallest serial */
-	for (size_t i = 0; i < n; i++) {
-		if (!model_put_query(models[i], name) ||
+	for (size_t i = 0; i < models->count && t->listed_count <= MODELS_MAX; i++) {
+		if (!model_put_query(models->text[i], name) ||
 		    query_table_get(t, NULL, name, e, &serial, NULL) < 0)
 			continue;
 		struct query_node *q = query_table_find(t, serial);
 
 		if (q->listed)
 			continue; /* two spellings of one model */
-		q->listed = true;
+		node_list(t, q, true);
 		t->listed[t->listed_count++] = serial;
 	}
 	qsort(t->listed, t->listed_count, sizeof(t->listed[0]), serial_compare);

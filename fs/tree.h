@@ -53,6 +53,7 @@ enum row_flags {
 	ROW_STATE_POLL =
 		256, /* poll(2) says POLLPRI|POLLERR when the state changed since last read */
 	ROW_ROOT_ONLY = 512, /* 0400 root, not part of the public interface (counters) */
+	ROW_FIXED = 1024,    /* never changes while gpufs runs */
 };
 
 /* What a show or store function is about. Borrowed, valid during the call only. */
@@ -83,6 +84,9 @@ struct row {
 	/* Content, with its final newline; nothing = unknown (an empty file). Negative errno fails
 	 * the open. Of V_LINK: the target without newline; -ENOENT: the link is not there. */
 	int (*show)(const struct ctx *x, struct buf *out);
+	/* Besides show, of a long text that many read: the same text, as a reference to one that is
+	 * shared until it changes (mount_text_unref gives it back); NULL if memory is out. */
+	struct shared_text *(*share)(const struct ctx *x);
 	/* Whole text of one write (or one line with ROW_LINES), answered through cb exactly once.
 	 */
 	void (*store)(const struct ctx *x, struct str text, order_cb cb, void *arg);
@@ -146,15 +150,11 @@ void query_table_free(struct query_table *t);
 int query_table_get(struct query_table *t, struct query_node *parent, const char *name,
 		    const struct engine *e, uint64_t *serial, struct error *why);
 struct query_node *query_table_find(struct query_table *t, uint64_t serial);
-void query_node_ref(struct query_node *q); /* one LOOKUP was answered */
+void query_node_ref(struct query_table *t, struct query_node *q); /* one LOOKUP was answered */
 void query_node_forget(struct query_table *t, uint64_t serial, uint64_t n); /* FORGET */
 
-/* objects.c: serials of offers, kept for the life of the mount so that a name keeps its node id. */
-struct offer_index;
-struct offer_index *offer_index_new(void);
-void offer_index_free(struct offer_index *ix);
-
 /* What mount.c offers to the rows. */
+struct offer_index; /* offer_index.h */
 struct offer_index *mount_offers(struct mount *m);
 struct query_table *mount_queries(struct mount *m);
 /* /gpu/error: the reader's last refusal. Text with its newline; "" if none. */
@@ -165,9 +165,18 @@ void mount_counters(const struct mount *m, struct buf *out);
 /* The Prometheus text of the whole daemon, as over HTTP, at most a second old; nothing if the daemon
  * counts nothing. */
 void mount_metrics(struct mount *m, struct buf *out);
-/* A per-mount cache of rendered texts: returns the cached text for (node id, version), or NULL. */
-const struct buf *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version);
-const struct buf *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version, struct buf *take);
+/* A long text, never changed while somebody has a reference. */
+struct shared_text {
+	unsigned refs;
+	struct buf text;
+};
+/* By node id and version: a reference to the one that is in use, or was just now; NULL: make it.
+ * mount_cache takes the text and makes it known: a reference; NULL if memory is out or the text has
+ * failed. */
+struct shared_text *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version);
+struct shared_text *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version,
+				struct buf *take);
+void mount_text_unref(struct mount *m, struct shared_text *t); /* NULL is fine */
 
 uint64_t node_id(enum object class, uint64_t serial, unsigned field);
 uint64_t offer_serial(const struct mount *m, const char *offer_id); /* probing on collision */

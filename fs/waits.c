@@ -25,15 +25,43 @@ struct waiter {
 
 /* ---- who waits ---- */
 
+/* Of a session, in sessions/ or in history/, or of the root: those that a change can concern. */
+static struct file **watchers_of(struct mount *m, uint64_t serial)
+{
+	return &m->watchers[serial % WATCH_BUCKETS];
+}
+
+static bool is_of_session(const struct file *f)
+{
+	return f->class == OBJ_SESSION || f->class == OBJ_HISTORY;
+}
+
 static void watch(struct file *f)
 {
-	struct mount *m = f->m;
+	struct file **list = is_of_session(f) ? watchers_of(f->m, f->serial) : &f->m->root_watchers;
 
-	f->watch_next = m->watchers;
+	f->watch_next = *list;
 	if (f->watch_next)
 		f->watch_next->watch_at = &f->watch_next;
-	f->watch_at = &m->watchers;
-	m->watchers = f;
+	f->watch_at = list;
+	*list = f;
+}
+
+/* fn may end the watching of the one that it is called with. */
+static void watchers_each(struct file *list, void (*fn)(struct file *f, const struct change *c),
+			  const struct change *c)
+{
+	for (struct file *f = list, *next; f; f = next) {
+		next = f->watch_next;
+		fn(f, c);
+	}
+}
+
+static void watchers_all(struct mount *m, void (*fn)(struct file *f, const struct change *c))
+{
+	for (size_t i = 0; i < WATCH_BUCKETS; i++)
+		watchers_each(m->watchers[i], fn, NULL);
+	watchers_each(m->root_watchers, fn, NULL);
 }
 
 static void waiter_free(struct waiter *w)
@@ -256,7 +284,7 @@ static void stream_wake(struct file *f)
 /* The root's stream shows what concerns nobody in particular, and the reader's own sessions. */
 static bool stream_wants(const struct file *f, const struct change *c)
 {
-	if (f->class == OBJ_SESSION || f->class == OBJ_HISTORY)
+	if (is_of_session(f))
 		return c->session && (uint64_t)c->session->serial == f->serial;
 	return !c->session || f->uid == 0 || c->session->owner_uid == f->uid;
 }
@@ -282,8 +310,7 @@ static void stream_event(struct file *f, const struct change *c)
 
 static bool stream_is_of(const struct file *f, const struct session *s)
 {
-	return (f->class == OBJ_SESSION || f->class == OBJ_HISTORY) && s &&
-	       (uint64_t)s->serial == f->serial;
+	return is_of_session(f) && s && (uint64_t)s->serial == f->serial;
 }
 
 /* ---- state: poll(2) as in sysfs ---- */
@@ -340,20 +367,22 @@ void wait_release(struct file *f)
 	f->watch_at = NULL;
 }
 
+static void watcher_stop(struct file *f, const struct change *c)
+{
+	(void)c;
+	wait_release(f);
+}
+
 void waits_stop(struct mount *m)
 {
-	for (struct file *f = m->watchers, *next; f; f = next) {
-		next = f->watch_next;
-		wait_release(f);
-	}
+	watchers_all(m, watcher_stop);
 }
 
 /* ---- changes ---- */
 
 static void watcher_change(struct file *f, const struct change *c)
 {
-	bool mine = c->session && (uint64_t)c->session->serial == f->serial &&
-		    (f->class == OBJ_SESSION || f->class == OBJ_HISTORY);
+	bool mine = stream_is_of(f, c->session);
 
 	if (f->row->cache == C_STREAM) {
 		if (c->kind == CH_EVENT)
@@ -363,7 +392,7 @@ static void watcher_change(struct file *f, const struct change *c)
 		    (c->kind == CH_SESSION_GONE ||
 		     (c->kind == CH_SESSION_PROVEN && session_in_history(c->session)) ||
 		     (c->kind == CH_SESSION_ENDED && engine_proven(c->session)))) {
-			f->ending = true;
+			f->ending = f->m->streams_end = true;
 			mount_later(f->m);
 		}
 	} else if (mine && c->kind != CH_EVENT) {
@@ -376,23 +405,26 @@ static void watcher_change(struct file *f, const struct change *c)
 
 void waits_change(struct mount *m, const struct change *c)
 {
-	if (!c->session && c->kind != CH_EVENT)
+	if (c->session)
+		watchers_each(*watchers_of(m, (uint64_t)c->session->serial), watcher_change, c);
+	if (c->session || c->kind == CH_EVENT)
+		watchers_each(m->root_watchers, watcher_change, c);
+}
+
+static void watcher_later(struct file *f, const struct change *c)
+{
+	(void)c;
+	if (!f->ending || f->ended)
 		return;
-	for (struct file *f = m->watchers, *next; f; f = next) {
-		next = f->watch_next;
-		watcher_change(f, c);
-	}
+	f->ended = true;
+	stream_wake(f);
 }
 
 void waits_later(struct mount *m)
 {
-	for (struct file *f = m->watchers, *next; f; f = next) {
-		next = f->watch_next;
-		if (!f->ending || f->ended)
-			continue;
-		f->ended = true;
-		stream_wake(f);
-	}
+	if (m->streams_end)
+		watchers_all(m, watcher_later);
+	m->streams_end = false;
 }
 
 /* ---- poll(2) ---- */

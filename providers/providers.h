@@ -22,8 +22,9 @@ struct provider *provider_tensordock_new(const struct account *account);
 void provider_tensordock_free(struct provider *p);
 
 /* Test builds: `count` offers that follow from the seed, and that nobody can buy; the first `bids` of
- * them are there a second time, interruptible, at half the price. */
-struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids);
+ * them are there a second time, interruptible, at half the price. At each refresh after the first about
+ * churn_m per mille of the prices change, by at most 5 % from where they began. */
+struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids, int64_t churn_m);
 void provider_synthetic_free(struct provider *p);
 
 #endif

@@ -16,8 +16,15 @@
 struct synthetic {
 	struct provider p;
 	struct offer *offers;
+	struct drift {
+		int64_t base_u6, step; /* of DRIFT_STEPS: a price is 95 to 105 % of its base */
+	} * drifts;		       /* one for each offer */
 	size_t count;
+	int64_t churn_m;
+	uint64_t random; /* of the churn */
+	bool asked;
 };
+#define DRIFT_STEPS 100
 
 struct card {
 	const char *name;
@@ -74,16 +81,35 @@ static void make_offer(uint64_t *r, size_t i, struct offer *o)
 	o->available = true;
 }
 
+/* Each price stays near its base, and one that changes always becomes another one. */
+static void churn(struct synthetic *s)
+{
+	for (size_t i = 0; i < s->count; i++) {
+		struct drift *d = &s->drifts[i];
+		struct offer *o = &s->offers[i];
+
+		if (below(&s->random, 1000) >= s->churn_m)
+			continue;
+		d->step = (d->step + 1 + below(&s->random, DRIFT_STEPS - 1)) % DRIFT_STEPS;
+		o->price_u6 = d->base_u6 * (950 + d->step) / 1000;
+		if (o->interruptible)
+			o->min_bid_u6 = o->price_u6;
+	}
+}
+
 static void synthetic_act(struct provider *p, struct world *w, const struct call *call,
 			  result_cb cb, void *arg)
 {
-	const struct synthetic *s = p->state;
+	struct synthetic *s = p->state;
 	struct result res = {.verdict = SURE_YES, .complete = true};
 	struct instance gone = {.status = INST_GONE, .price_u6 = UNKNOWN};
 
 	(void)w;
 	switch (call->op) {
 	case CALL_OFFERS:
+		if (s->asked)
+			churn(s);
+		s->asked = true;
 		res.offers = s->offers;
 		res.count = s->count;
 		break;
@@ -122,7 +148,7 @@ static void make_bid(const struct offer *demand, struct offer *o)
 	o->price_u6 = o->min_bid_u6 = demand->price_u6 / 2;
 }
 
-struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids)
+struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids, int64_t churn_m)
 {
 	struct synthetic *s = xcalloc(1, sizeof(*s));
 	uint64_t state = seed;
@@ -134,6 +160,11 @@ struct provider *provider_synthetic_new(uint64_t seed, size_t count, size_t bids
 		make_offer(&state, i, &s->offers[i]);
 	for (size_t i = 0; i < bids; i++)
 		make_bid(&s->offers[i], &s->offers[count + i]);
+	s->drifts = xcalloc(s->count, sizeof(*s->drifts));
+	for (size_t i = 0; i < s->count; i++)
+		s->drifts[i] = (struct drift){s->offers[i].price_u6, DRIFT_STEPS / 2};
+	s->churn_m = churn_m;
+	s->random = state;
 	s->p = (struct provider){.name = "synthetic",
 				 .doc = "offers made from a seed, for measuring; never sold",
 				 .lag_us = 0,
@@ -151,5 +182,6 @@ void provider_synthetic_free(struct provider *p)
 	if (!s)
 		return;
 	free(s->offers);
+	free(s->drifts);
 	free(s);
 }

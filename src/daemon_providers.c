@@ -134,7 +134,8 @@ static struct provider *synthetic_new(const struct settings *s, const struct pol
 	(void)p;
 	return provider_synthetic_new((uint64_t)synthetic_number(s, SET_SYNTHETIC_SEED),
 				      (size_t)synthetic_number(s, SET_SYNTHETIC_OFFERS),
-				      (size_t)synthetic_number(s, SET_SYNTHETIC_BIDS));
+				      (size_t)synthetic_number(s, SET_SYNTHETIC_BIDS),
+				      synthetic_number(s, SET_SYNTHETIC_CHURN));
 }
 
 static bool synthetic_wanted(const struct settings *s)

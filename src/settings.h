@@ -72,6 +72,7 @@ enum setting_key {
 	SET_SYNTHETIC_OFFERS,
 	SET_SYNTHETIC_SEED, /* test builds only: a market of many offers */
 	SET_SYNTHETIC_BIDS,
+	SET_SYNTHETIC_CHURN,
 #endif
 	SET_COUNT
 };

@@ -237,6 +237,9 @@ const struct setting settings_table[SET_COUNT] = {
 	[SET_SYNTHETIC_BIDS] = {"SYNTHETIC_BIDS", "", "number", "0..1000000", "0", RESTART,
 				.doc = "Test builds only: so many of those are on the market of "
 				       "bids too."},
+	[SET_SYNTHETIC_CHURN] =
+		{"SYNTHETIC_CHURN", "", "number", "0..1000", "0", RESTART,
+		 .doc = "Test builds only: so many of a thousand prices change at each refresh."},
 #endif
 };
 /* clang-format on */

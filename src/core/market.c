@@ -73,12 +73,38 @@ void market_free(struct market *m)
 {
 	if (!m)
 		return;
-	free(m->rows);
+	if (m->loan)
+		m->loan->m = NULL; /* the rows are the loan's now */
+	else
+		free(m->rows);
 	free(m->slots);
 	free(m);
 }
 
 /* ---- rows ---- */
+
+bool market_lent(const struct market *m)
+{
+	return m->loan != NULL;
+}
+
+/* They are about to change. If they are lent, the loan keeps them and the market goes on with a copy. */
+bool rows_own(struct market *m)
+{
+	struct row *rows;
+
+	if (!m->loan)
+		return true;
+	rows = reallocarray(NULL, m->cap + 1, sizeof(*rows));
+	if (!rows)
+		return false;
+	if (m->count)
+		memcpy(rows, m->rows, m->count * sizeof(*rows));
+	m->loan->m = NULL;
+	m->loan = NULL;
+	m->rows = rows;
+	return true;
+}
 
 static uint64_t machine_of(const struct offer *o)
 {
@@ -165,6 +191,8 @@ void rows_compact(struct market *m)
 {
 	size_t kept = 0;
 
+	if (!rows_own(m))
+		return;
 	for (size_t i = 0; i < m->count; i++) {
 		if (m->rows[i].dead)
 			continue;
@@ -179,6 +207,8 @@ void rows_compact(struct market *m)
 
 void rows_drop_bids(struct market *m)
 {
+	if (!rows_own(m))
+		return;
 	for (size_t i = 0; i < m->count; i++)
 		m->rows[i].dead = m->rows[i].dead || m->rows[i].o.interruptible;
 	rows_compact(m);
@@ -214,7 +244,7 @@ static bool row_fill(struct row *r, const struct offer *o, bool bids)
 
 static struct gone *gone_find(struct market *m, const char *id)
 {
-	uint64_t hash = text_hash(id);
+	uint64_t hash = m->gone_count ? text_hash(id) : 0;
 
 	for (size_t i = 0; i < m->gone_count; i++)
 		if (m->gone[i].hash == hash && !strcmp(m->gone[i].id, id))
@@ -222,10 +252,12 @@ static struct gone *gone_find(struct market *m, const char *id)
 	return NULL;
 }
 
-void rows_merge(struct market *m, const struct result *res, bool bids, int64_t now_us)
+void rows_merge(struct market *m, const struct offer *offers, size_t n, bool bids, int64_t now_us)
 {
-	for (size_t i = 0; i < res->count; i++) {
-		const struct offer *o = &res->offers[i];
+	if (!rows_own(m))
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const struct offer *o = &offers[i];
 		const struct gone *g = gone_find(m, o->id);
 		struct row r, *have;
 
@@ -248,7 +280,9 @@ void market_whole(struct market *m, const struct offer *offers, size_t n)
 {
 	m->whole = true;
 	m->indexed = false;
-	m->count = 0;
+	m->count = 0; /* nothing has to be copied */
+	if (!rows_own(m))
+		return;
 	if (!rows_room(m, n))
 		n = m->cap;
 	for (; m->count < n; m->count++) {
@@ -300,6 +334,8 @@ bool market_gone(struct market *m, const char *offer_id, int64_t now_us)
 	char id[OFFER_ID_MAX], twin[OFFER_ID_MAX + sizeof(BID_SUFFIX)];
 	struct row *r, *bid;
 
+	if (!rows_own(m))
+		return false;
 	base_id(offer_id, id);
 	snprintf(twin, sizeof(twin), "%s%s", id, BID_SUFFIX);
 	r = row_find(m, id);
@@ -317,13 +353,12 @@ bool market_gone(struct market *m, const char *offer_id, int64_t now_us)
 
 /* ---- machines that failed ---- */
 
-static const struct machine *machine_find(const struct market *m, uint64_t key, int64_t now_us)
+static const struct machine *machine_find(const struct machine *all, size_t n, uint64_t key,
+					  int64_t now_us)
 {
-	for (size_t i = 0; i < m->machine_count; i++)
-		if (m->machines[i].key == key)
-			return now_us - m->machines[i].failed_us[0] < MACHINE_MEMORY_US
-				       ? &m->machines[i]
-				       : NULL;
+	for (size_t i = 0; i < n; i++)
+		if (all[i].key == key)
+			return now_us - all[i].failed_us[0] < MACHINE_MEMORY_US ? &all[i] : NULL;
 	return NULL;
 }
 
@@ -382,14 +417,41 @@ static int64_t lowered(int64_t confidence_m, int64_t times)
 	return confidence_m;
 }
 
-size_t market_put(const struct market *m, int64_t now_us, struct offer *out)
+/* ---- what is visible ---- */
+
+struct market_loan *market_lend(struct market *m)
 {
+	struct market_loan *l = xcalloc(1, sizeof(*l));
+
+	CHECK(!m->loan);
+	l->m = m;
+	l->rows = m->rows;
+	l->count = m->count;
+	memcpy(l->machines, m->machines, m->machine_count * sizeof(*m->machines));
+	l->machine_count = m->machine_count;
+	m->loan = l;
+	return l;
+}
+
+size_t market_loan_rows(const struct market_loan *l)
+{
+	return l->count;
+}
+
+size_t market_loan_put(const struct market_loan *l, int64_t now_us, struct offer *out)
+{
+	/* By the last bits of a machine's key: did one with these fail? Most rows need no search then. */
+	uint64_t failed[64] = {0};
 	size_t n = 0;
 
-	for (size_t i = 0; i < m->count; i++) {
-		const struct row *r = &m->rows[i];
-		const struct machine *bad = machine_find(m, r->machine, now_us);
+	for (size_t i = 0; i < l->machine_count; i++)
+		failed[l->machines[i].key >> 6 & 63] |= UINT64_C(1) << (l->machines[i].key & 63);
+	for (size_t i = 0; i < l->count; i++) {
+		const struct row *r = &l->rows[i];
+		const struct machine *bad = NULL;
 
+		if (failed[r->machine >> 6 & 63] >> (r->machine & 63) & 1)
+			bad = machine_find(l->machines, l->machine_count, r->machine, now_us);
 		if (bad && now_us < bad->until_us)
 			continue;
 		out[n] = r->o;
@@ -398,6 +460,15 @@ size_t market_put(const struct market *m, int64_t now_us, struct offer *out)
 		n++;
 	}
 	return n;
+}
+
+void market_loan_end(struct market_loan *l)
+{
+	if (l->m)
+		l->m->loan = NULL;
+	else
+		free(l->rows);
+	free(l);
 }
 
 int64_t market_unhide_us(const struct market *m, int64_t now_us)
@@ -414,7 +485,8 @@ void market_health(const struct market *m, int64_t now_us,
 		   void (*fn)(void *arg, const struct offer_health *h), void *arg)
 {
 	for (size_t i = 0; i < m->machine_count; i++) {
-		const struct machine *bad = machine_find(m, m->machines[i].key, now_us);
+		const struct machine *bad = machine_find(m->machines, m->machine_count,
+							 m->machines[i].key, now_us);
 		struct offer_health h;
 		bool shown = false;
 

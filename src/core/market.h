@@ -60,6 +60,10 @@ void market_whole(struct market *m, const struct offer *offers, size_t n);
 void market_begin(struct market *m, const struct interests *all, int64_t now_us);
 bool market_next(struct market *m, struct page_ask *out);
 void market_page(struct market *m, const struct result *res, int64_t now_us); /* of that ask */
+/* The same in slices: up to `most` more rows from *at, which grows. True: that was the last. Rows that
+ * are taken between two slices (market_gone) stay away. */
+bool market_page_slice(struct market *m, const struct result *res, size_t *at, size_t most,
+		       int64_t now_us);
 void market_end(struct market *m);
 
 bool market_complete(const struct market *m); /* every price range was seen in the last rotation */
@@ -70,9 +74,15 @@ bool market_gone(struct market *m, const char *offer_id, int64_t now_us);
 void market_failed(struct market *m, const char *offer_id, const char *kind, const char *reason,
 		   int64_t now_us);
 
-/* What is visible now, into out, which has room for market_rows(m); returns how many. */
 size_t market_rows(const struct market *m);
-size_t market_put(const struct market *m, int64_t now_us, struct offer *out);
+/* The rows as they are now, for a worker to read while the market goes on: it makes itself a copy only if
+ * it changes before they are given back, and may be freed before. One loan at a time. */
+struct market_loan *market_lend(struct market *m);
+bool market_lent(const struct market *m);    /* whoever can wait with a change, does */
+void market_loan_end(struct market_loan *l); /* loop thread */
+/* What was visible then, into out, which has room for market_loan_rows(l); returns how many. Any thread. */
+size_t market_loan_rows(const struct market_loan *l);
+size_t market_loan_put(const struct market_loan *l, int64_t now_us, struct offer *out);
 /* When hidden machines show again; INT64_MAX: none is hidden. */
 int64_t market_unhide_us(const struct market *m, int64_t now_us);
 

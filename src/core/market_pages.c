@@ -163,6 +163,8 @@ static void cover(struct market *m, const struct page_ask *ask, int64_t to_u6)
 {
 	uint64_t model = text_hash(ask->gpu);
 
+	if (!rows_own(m))
+		return;
 	for (size_t i = 0; i < m->count; i++) {
 		struct row *r = &m->rows[i];
 
@@ -191,7 +193,8 @@ static void round_page(struct side *s, int64_t last_u6, bool onwards, bool end)
 	}
 }
 
-void market_page(struct market *m, const struct result *res, int64_t now_us)
+/* All its rows are in. */
+static void page_over(struct market *m, const struct result *res)
 {
 	struct side *s = &m->sides[m->ask.interruptible];
 	int64_t cap = m->shape.page_rows > 0 ? m->shape.page_rows : m->ask.limit;
@@ -199,8 +202,6 @@ void market_page(struct market *m, const struct result *res, int64_t now_us)
 	bool onwards = last > m->ask.from_price_u6;
 	bool end = m->shape.whole || rows < (cap + 1) / 2 || (rows < cap && !onwards);
 
-	CHECK(m->kind != PAGE_NONE);
-	rows_merge(m, res, m->ask.interruptible, now_us);
 	/* One model at one price fills the page: it cannot be split, what it shows must do. */
 	if (m->kind == PAGE_TIE && !end && !onwards)
 		last++;
@@ -214,8 +215,33 @@ void market_page(struct market *m, const struct result *res, int64_t now_us)
 	m->kind = PAGE_NONE;
 }
 
+bool market_page_slice(struct market *m, const struct result *res, size_t *at, size_t most,
+		       int64_t now_us)
+{
+	size_t n = res->count - *at < most ? res->count - *at : most;
+
+	CHECK(m->kind != PAGE_NONE);
+	if (n)
+		rows_merge(m, res->offers + *at, n, m->ask.interruptible, now_us);
+	*at += n;
+	if (*at < res->count)
+		return false;
+	page_over(m, res);
+	return true;
+}
+
+void market_page(struct market *m, const struct result *res, int64_t now_us)
+{
+	size_t at = 0;
+
+	(void)market_page_slice(m, res, &at, res->count, now_us);
+}
+
 void market_end(struct market *m)
 {
+	m->kind = PAGE_NONE;
+	if (!rows_own(m))
+		return;
 	for (size_t i = 0; i < m->count; i++) {
 		struct row *r = &m->rows[i];
 
@@ -225,7 +251,6 @@ void market_end(struct market *m)
 			r->dead = true;
 		r->seen = r->covered = false;
 	}
-	m->kind = PAGE_NONE;
 	rows_compact(m);
 }
 

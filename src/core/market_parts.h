@@ -54,9 +54,19 @@ struct side {
 
 enum page_kind { PAGE_NONE, PAGE_MODEL, PAGE_ROUND, PAGE_TIE };
 
+/* What market_lend lends. */
+struct market_loan {
+	struct market *m; /* NULL: it went on with a copy, and `rows` is ours */
+	struct row *rows;
+	size_t count;
+	struct machine machines[MACHINES_MAX]; /* as they were */
+	size_t machine_count;
+};
+
 struct market {
 	struct market_shape shape;
-	struct row *rows;
+	struct row *rows; /* rows_own before they change */
+	struct market_loan *loan;
 	size_t count, cap;
 	uint32_t *slots; /* by hash of the id: index + 1, or 0 */
 	size_t slot_count;
@@ -86,10 +96,12 @@ static inline uint64_t text_hash(const char *s)
 	return hash64(s, strlen(s), 0);
 }
 
-/* The rows of a page are put among those that are known. */
-void rows_merge(struct market *m, const struct result *res, bool bids, int64_t now_us);
+/* Rows of a page are put among those that are known. */
+void rows_merge(struct market *m, const struct offer *offers, size_t n, bool bids, int64_t now_us);
 /* No row of the market of bids is current any more. */
 void rows_drop_bids(struct market *m);
 void rows_compact(struct market *m); /* forget dead rows */
+/* False: memory is out, they must stay as they are. */
+bool rows_own(struct market *m);
 
 #endif

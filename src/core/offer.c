@@ -55,31 +55,121 @@ SHOW_TEXT(machine_id)
 SHOW_BOOL(interruptible)
 SHOW_MONEY(min_bid_u6)
 
+#define SHOWN(field) show_##field, offsetof(struct offer, field), sizeof(((struct offer *)0)->field)
+
 const struct offer_field offer_fields[] = {
-	{"provider", NULL, "who rents it out", V_TEXT, show_provider},
-	{"provider_id", NULL, "the provider's own id of this offer", V_TEXT, show_provider_id},
-	{"gpu_type", NULL, "model of the GPU; CPU where there is none", V_TEXT, show_gpu_type},
-	{"gpu_count", NULL, "number of GPUs", V_INT, show_gpu_count},
-	{"vram_gb", "GB", "memory of each GPU, nominal", V_INT, show_vram_gb},
+	{"provider", NULL, "who rents it out", V_TEXT, SHOWN(provider)},
+	{"provider_id", NULL, "the provider's own id of this offer", V_TEXT, SHOWN(provider_id)},
+	{"gpu_type", NULL, "model of the GPU; CPU where there is none", V_TEXT, SHOWN(gpu_type)},
+	{"gpu_count", NULL, "number of GPUs", V_INT, SHOWN(gpu_count)},
+	{"vram_gb", "GB", "memory of each GPU, nominal", V_INT, SHOWN(vram_gb)},
 	{"price_per_hour", "USD/h", "all-in price at the default disk size", V_MONEY,
-	 show_price_u6},
-	{"location", NULL, "where the machine stands", V_TEXT, show_location},
+	 SHOWN(price_u6)},
+	{"location", NULL, "where the machine stands", V_TEXT, SHOWN(location)},
 	{"reliability", NULL, "0 to 1, as the provider rates the machine", V_DECIMAL,
-	 show_reliability_m},
-	{"available", NULL, "1 if it can be bought now", V_BOOL, show_available},
+	 SHOWN(reliability_m)},
+	{"available", NULL, "1 if it can be bought now", V_BOOL, SHOWN(available)},
 	{"max_duration_hours", "h", "longest time for which it is offered", V_INT,
-	 show_max_duration_hours},
+	 SHOWN(max_duration_hours)},
 	{"availability_confidence", NULL,
 	 "0 to 1; falls while refreshed lists no longer show the offer", V_DECIMAL,
-	 show_confidence_m},
-	{"cuda_version", NULL, "newest CUDA that the driver supports", V_DECIMAL, show_cuda_m},
+	 SHOWN(confidence_m)},
+	{"cuda_version", NULL, "newest CUDA that the driver supports", V_DECIMAL, SHOWN(cuda_m)},
 	{"machine_id", NULL, "the provider's id of the machine behind the offer", V_TEXT,
-	 show_machine_id},
+	 SHOWN(machine_id)},
 	{"interruptible", NULL, "1 if the machine may be taken away by a higher bid", V_BOOL,
-	 show_interruptible},
-	{"min_bid", "USD/h", "lowest bid for an interruptible machine", V_MONEY, show_min_bid_u6},
+	 SHOWN(interruptible)},
+	{"min_bid", "USD/h", "lowest bid for an interruptible machine", V_MONEY, SHOWN(min_bid_u6)},
 };
 const size_t offer_field_count = ARRAY_LEN(offer_fields);
+
+/* ---- as a line ---- */
+
+void offer_put_tsv(const struct offer *o, struct buf *out)
+{
+	buf_puts(out, o->id);
+	for (size_t i = 0; i < offer_field_count; i++) {
+		buf_putc(out, '\t');
+		offer_fields[i].show(o, out);
+	}
+}
+
+/* JSON's own grammar of numbers, as far as ours go: -?digits[.digits], no leading zeros. */
+static bool json_number(const char *s, size_t n)
+{
+	size_t i = n > 0 && s[0] == '-' ? 1 : 0, digits = 0;
+
+	if (n > i + 1 && s[i] == '0' && s[i + 1] != '.')
+		return false;
+	for (; i < n && s[i] >= '0' && s[i] <= '9'; i++)
+		digits++;
+	if (digits == 0)
+		return false;
+	if (i == n)
+		return true;
+	if (s[i++] != '.' || i == n)
+		return false;
+	for (; i < n; i++)
+		if (s[i] < '0' || s[i] > '9')
+			return false;
+	return true;
+}
+
+void put_json_value(struct buf *out, enum value_type type, const char *s, size_t n)
+{
+	switch (type) {
+	case V_BOOL:
+		if (n == 1 && (s[0] == '0' || s[0] == '1')) {
+			buf_puts(out, s[0] == '1' ? "true" : "false");
+			return;
+		}
+		break;
+	case V_INT:
+	case V_DECIMAL:
+	case V_MONEY:
+		if (json_number(s, n)) { /* else it is a word, such as `max` */
+			buf_add(out, s, n);
+			return;
+		}
+		break;
+	case V_TEXT:
+	case V_TIME:
+	case V_TABLE:
+	case V_JSON:
+	case V_LINK:
+		break;
+	}
+	buf_json(out, s, n);
+}
+
+void put_json_key(struct buf *out, const char *name)
+{
+	if (out->len > 0 && out->data[out->len - 1] != '{')
+		buf_putc(out, ',');
+	buf_json(out, name, strlen(name));
+	buf_putc(out, ':');
+}
+
+void offer_put_json(const struct offer *o, struct buf *out)
+{
+	BUF value = {0};
+
+	buf_putc(out, '{');
+	put_json_key(out, "id");
+	buf_json(out, o->id, strlen(o->id));
+	for (size_t i = 0; i < offer_field_count; i++) {
+		buf_reset(&value);
+		offer_fields[i].show(o, &value);
+		if (value.len == 0)
+			continue;
+		put_json_key(out, offer_fields[i].name);
+		put_json_value(out, offer_fields[i].type, value.data, value.len);
+	}
+	buf_putc(out, '}');
+	out->failed |= value.failed;
+}
+
+/* ---- differences ---- */
 
 static bool same_part(const struct part *a, const struct part *b)
 {
@@ -103,10 +193,14 @@ uint64_t offer_diff(const struct offer *a, const struct offer *b)
 	if (memcmp(a, b, sizeof(*a)) == 0)
 		return 0;
 	for (size_t i = 0; i < offer_field_count; i++) {
+		const struct offer_field *f = &offer_fields[i];
+
+		if (memcmp((const char *)a + f->at, (const char *)b + f->at, f->size) == 0)
+			continue;
 		buf_reset(&x);
 		buf_reset(&y);
-		offer_fields[i].show(a, &x);
-		offer_fields[i].show(b, &y);
+		f->show(a, &x);
+		f->show(b, &y);
 		if (x.failed || y.failed || x.len != y.len ||
 		    (x.len && memcmp(x.data, y.data, x.len) != 0))
 			bits |= UINT64_C(1) << i;

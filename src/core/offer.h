@@ -56,9 +56,19 @@ struct offer_field {
 	const char *name, *unit, *doc;
 	enum value_type type;
 	void (*show)(const struct offer *o, struct buf *out); /* no newline; nothing = unknown */
+	size_t at, size;				      /* of the value in struct offer */
 };
 extern const struct offer_field offer_fields[];
 extern const size_t offer_field_count;
+
+/* Its row of search/QUERY/table.tsv: the id and every field, tab separated; no newline. */
+void offer_put_tsv(const struct offer *o, struct buf *out);
+/* One object, with its id, without what is unknown; no newline. */
+void offer_put_json(const struct offer *o, struct buf *out);
+/* One value as JSON by its type: numbers and booleans bare if they are such, else a string. */
+void put_json_value(struct buf *out, enum value_type type, const char *s, size_t n);
+/* `"name":` with a comma in front unless it is the first of the object. */
+void put_json_key(struct buf *out, const char *name);
 
 /* All-in price for another shape, rounded up; UNKNOWN if the machine has not so much. What is UNKNOWN in
  * the shape: as price_u6 counts it. */

@@ -551,15 +551,3 @@ bool query_match_said(const struct query *q, const struct offer *o)
 			return false;
 	return query_match_key(q, Q_GPU, o);
 }
-
-const struct offer *query_best(const struct query *q, const struct inventory *inv,
-			       bool (*skip)(void *arg, const struct offer *o), void *arg)
-{
-	for (size_t i = 0; inv && i < inv->count; i++) {
-		const struct offer *o = &inv->offers[i];
-
-		if (query_match(q, o) && !(skip && skip(arg, o)))
-			return o;
-	}
-	return NULL;
-}

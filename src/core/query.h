@@ -55,6 +55,20 @@ bool query_match_said(const struct query *q, const struct offer *o);
 bool query_match_key(const struct query *q, enum query_key key, const struct offer *o);
 bool gpu_model_match(const char *wanted, const char *model, bool exact);
 
+/* Queries that must all hold (the levels of search/), prepared for one snapshot: texts are compared once
+ * each, then offers are looked through in order of price. Borrows both for its life. At most
+ * QUERY_LEVELS_MAX levels. Any thread that may read the snapshot. */
+#define QUERY_LEVELS_MAX 8
+extern const enum query_key query_word_keys[WORD_COUNT]; /* which key asks for this text */
+struct query_scan;
+/* NULL if memory is out. */
+struct query_scan *query_scan_new(const struct query *const *levels, size_t n,
+				  const struct inventory *inv);
+/* The first match at `from` or behind it, as an index into inv->offers; inv->count: none. An interruptible
+ * offer matches only if some level speaks of interruptible. */
+size_t query_scan_next(const struct query_scan *s, size_t from);
+void query_scan_free(struct query_scan *s); /* NULL is fine */
+
 /* The cheapest match, ties by id; skip(arg, offer) true leaves one out. NULL if none. Borrowed. */
 const struct offer *query_best(const struct query *q, const struct inventory *inv,
 			       bool (*skip)(void *arg, const struct offer *o), void *arg);

@@ -2,9 +2,10 @@
  * The text of search/QUERY/why: so that "none" is explained. The conditions are applied one after
  * the other, in the order of the keys; each row says how many offers are left after it and which of
  * those that it removed came nearest, so that a person sees which condition to loosen and by how
- * much. One pass over the market. Pure; any thread. Tests: tests/unit/test_query.c.
+ * much. One pass over the market, in which each distinct text is compared once. Pure; any thread. Tests: tests/unit/test_query.c.
  */
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "check.h"
@@ -124,20 +125,71 @@ static bool why_meets(const struct query *q, enum query_key key, const struct of
 	return query_match_key(q, key, o);
 }
 
-static void why_count(const struct query *q, const struct offer *o, struct why_row rows[WHY_ROWS])
-{
-	for (size_t i = 0; i < WHY_ROWS; i++) {
-		enum query_key key = i ? (enum query_key)(i - 1) : Q_KEY_COUNT;
-		uint64_t distance;
+/* What a condition says of an offer. */
+struct judged {
+	bool known, met;
+	uint64_t distance; /* if it is not met */
+};
 
-		if (i == 0 ? o->available : why_meets(q, key, o)) {
-			rows[i].left++;
+static struct judged why_judge(const struct query *q, enum query_key key, const struct offer *o)
+{
+	struct judged j = {.known = true, .met = why_meets(q, key, o)};
+
+	if (!j.met)
+		j.distance = why_distance(q, key, o);
+	return j;
+}
+
+/* By key and word, as far as they were met; NULL: the key asks for no text. */
+struct judgements {
+	struct judged *of_word[Q_KEY_COUNT];
+	const uint32_t *word[Q_KEY_COUNT];
+};
+
+static void judgements_make(struct judgements *js, const struct query *q,
+			    const struct inventory *inv)
+{
+	for (enum inventory_word w = 0; w < WORD_COUNT; w++) {
+		enum query_key key = query_word_keys[w];
+
+		if (!(q->set & UINT32_C(1) << key))
+			continue;
+		js->word[key] = inv->words[w].of;
+		/* NULL, if memory is out: then it takes longer */
+		js->of_word[key] = calloc(inv->words[w].count + 1, sizeof(*js->of_word[key]));
+	}
+}
+
+static struct judged judgement(const struct judgements *js, const struct query *q,
+			       enum query_key key, const struct inventory *inv, size_t i)
+{
+	struct judged *j = js->of_word[key];
+
+	if (!j)
+		return why_judge(q, key, &inv->offers[i]);
+	j += js->word[key][i];
+	if (!j->known)
+		*j = why_judge(q, key, &inv->offers[i]);
+	return *j;
+}
+
+static void why_count(const struct judgements *js, const struct query *q,
+		      const struct inventory *inv, size_t i, struct why_row rows[WHY_ROWS])
+{
+	const struct offer *o = &inv->offers[i];
+
+	for (size_t r = 0; r < WHY_ROWS; r++) {
+		struct judged j = r ? judgement(js, q, (enum query_key)(r - 1), inv, i)
+				    : (struct judged){.met = o->available};
+
+		if (j.met) {
+			rows[r].left++;
 			continue;
 		}
-		distance = why_distance(q, key, o); /* ties: the cheaper, which comes first */
-		if (!rows[i].nearest || distance < rows[i].distance) {
-			rows[i].nearest = o;
-			rows[i].distance = distance;
+		/* ties: the cheaper, which comes first */
+		if (!rows[r].nearest || j.distance < rows[r].distance) {
+			rows[r].nearest = o;
+			rows[r].distance = j.distance;
 		}
 		return;
 	}
@@ -147,9 +199,14 @@ void query_why(const struct query *q, const struct inventory *inv, struct buf *o
 {
 	struct why_row rows[WHY_ROWS] = {0};
 	const struct why_row all = {.left = inv ? inv->count : 0};
+	struct judgements js = {0};
 
+	if (inv)
+		judgements_make(&js, q, inv);
 	for (size_t i = 0; i < all.left; i++)
-		why_count(q, &inv->offers[i], rows);
+		why_count(&js, q, inv, i, rows);
+	for (enum query_key k = 0; k < Q_KEY_COUNT; k++)
+		free(js.of_word[k]);
 	buf_puts(out, "# condition\tleft\tnearest_removed\n");
 	why_put_row("all", &all, "", out);
 	if (rows[0].nearest) /* a row only where it explains something */

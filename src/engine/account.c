@@ -32,7 +32,7 @@ static void account_done(void *arg, const struct result *res)
 		if (src->balance_u6 != res->balance_u6) {
 			src->balance_u6 = res->balance_u6;
 			src->changed_us = engine_now(e);
-			tell(e, CH_PROVIDER, NULL, NULL);
+			tell_soon(e, CH_PROVIDER);
 		}
 	}
 	engine_wake(e, 0);
@@ -91,7 +91,7 @@ static void templates_done(void *arg, const struct result *res)
 	} else {
 		COPY(src->templates_error, res->text[0] ? res->text : "the provider failed");
 	}
-	tell(e, CH_PROVIDER, NULL, NULL);
+	tell_soon(e, CH_PROVIDER);
 }
 
 static void templates_refresh(struct source *src)

@@ -300,7 +300,7 @@ static void bought(struct life *l)
 	event(l->e, l, NULL, "pending", "%s", l->s.reason);
 	tell(l->e, CH_SESSION_STATE, &l->s, NULL);
 	tell(l->e, CH_SESSION, &l->s, NULL);
-	tell(l->e, CH_STATUS, NULL, NULL);
+	tell_soon(l->e, CH_STATUS);
 	life_wake(l);
 }
 

@@ -455,12 +455,12 @@ static void resurrected(struct life *l)
 /* It was asked for directly and stands. */
 static void look_alive(struct life *l, const struct instance *in, int64_t begun_us)
 {
-	bool changed = l->s.delete_us != 0;
+	bool leaving = is_leaving(l, in), changed = !leaving && l->s.delete_us != 0;
 
 	seen_alive(l);
 	/* The DELETE that was accepted had no effect: it is sent again, later, and billing goes on. */
-	l->o.destroy_ok_us = 0;
-	l->s.delete_us = 0;
+	if (!leaving)
+		l->o.destroy_ok_us = l->s.delete_us = 0;
 	changed |= take_instance(l, in, begun_us);
 	if (changed)
 		life_changed(l);

@@ -15,9 +15,10 @@ struct parse_job {
 	struct request *r; /* NULL: the cloud was freed meanwhile */
 	const struct dialect *d;
 	struct wire_ask ask;
-	struct wire_reply reply; /* points into the copies below */
+	struct wire_reply reply; /* points into what is below */
 	int64_t retry_after_us;
-	char *body, *content_type;
+	struct buf body;
+	char *content_type;
 	struct wire_result out;
 };
 
@@ -152,6 +153,7 @@ static void conclude(struct request *r, int status, int64_t retry_after_us, stru
 		guard_gone(status, &w->r);
 	note_outcome(r, server_failed(status) || (r->op == CALL_CREATE && w->r.verdict == UNSURE));
 	res = w->r;
+	res.owner = w->offers ? &w->offers : NULL;
 	if (r->walk && walk_page(r->walk, status, w, r->ask.cursor, &res)) {
 		fetch_next_page(r);
 		return;
@@ -211,7 +213,7 @@ static bool retry(struct request *r, const struct http_reply *reply)
 static void job_free(struct parse_job *job)
 {
 	wire_result_free(&job->out);
-	free(job->body);
+	buf_free(&job->body);
 	free(job->content_type);
 	free(job);
 }
@@ -221,6 +223,8 @@ static void job_run(void *arg)
 	struct parse_job *job = arg;
 
 	job->d->parse(&job->ask, &job->reply, &job->out);
+	buf_free(&job->body); /* here: what was read is in `out` */
+	job->reply.body = NULL;
 }
 
 static void job_done(void *arg)
@@ -244,30 +248,39 @@ void parse_abandon(struct parse_job *job)
 	job->r = NULL;
 }
 
-/* False: no memory for a copy. */
-static bool parse_on_worker(struct request *r, const struct wire_reply *reply,
-			    int64_t retry_after_us)
+/* Megabytes: taken over where that can be, since a copy is many new pages in one turn of the loop. */
+static bool job_take_body(struct parse_job *job, const struct http_reply *reply)
+{
+	job->content_type = strdup(reply->content_type ? reply->content_type : "");
+	if (reply->owner && job->content_type) {
+		job->body = *reply->owner;
+		*reply->owner = (struct buf){0};
+	} else {
+		job->body.max = reply->len + 1;
+		buf_add(&job->body, reply->body, reply->len);
+	}
+	return job->content_type && !job->body.failed;
+}
+
+/* False: no memory for it. */
+static bool parse_on_worker(struct request *r, const struct http_reply *reply)
 {
 	struct parse_job *job = calloc(1, sizeof *job);
 
 	if (!job)
 		return false;
-	job->body = malloc(reply->len + 1);
-	job->content_type = strdup(reply->content_type);
-	if (!job->body || !job->content_type) {
+	if (!job_take_body(job, reply)) {
 		job_free(job);
 		return false;
 	}
-	memcpy(job->body, reply->body, reply->len);
-	job->body[reply->len] = '\0';
 	job->r = r;
 	job->d = r->c->p->dialect;
 	job->ask = r->ask;
-	job->retry_after_us = retry_after_us;
+	job->retry_after_us = reply->retry_after_us;
 	job->reply = (struct wire_reply){.status = reply->status,
 					 .content_type = job->content_type,
-					 .body = job->body,
-					 .len = reply->len};
+					 .body = job->body.data,
+					 .len = job->body.len};
 	wire_result_init(&job->out);
 	r->job = job;
 	r->c->w->work(r->c->w->self, job_run, job_done, job);
@@ -292,7 +305,7 @@ static void read_reply(struct request *r, const struct http_reply *reply)
 					.body = reply->body ? reply->body : "",
 					.len = reply->body ? reply->len : 0};
 
-	if (wire.len <= PARSE_INLINE_MAX || !parse_on_worker(r, &wire, reply->retry_after_us))
+	if (wire.len <= PARSE_INLINE_MAX || !parse_on_worker(r, reply))
 		parse_here(r, &wire, reply->retry_after_us);
 }
 

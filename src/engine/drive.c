@@ -1,7 +1,6 @@
 /*
- * Carrying out: asks reconcile for the next action of each session that is due and does it, until
- * it says wait. One timer wakes this for the earliest deadline; the tick is a safety net (a wall
- * clock that stepped). Loop thread. Tests: tests/unit/test_engine.c.
+ * Carrying out: asks reconcile for the next action of a session that is due (turns.c) and does it, until
+ * it says wait. Loop thread. Tests: tests/unit/test_engine.c.
  */
 #include <string.h>
 
@@ -60,7 +59,9 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 	struct engine *e = l->e;
 	struct session *s = &l->s;
 	int64_t now = engine_now(e), pause = PROBE_PAUSE_US;
+	char before[sizeof s->reason];
 
+	COPY(before, s->reason);
 	l->probe = NULL;
 	l->o.probe_busy = false;
 	/* Of an attempt that is given up the reason stays what it was given up for. */
@@ -99,8 +100,8 @@ static void probe_done(void *arg, enum probe_verdict v, const char *host_key, co
 		break;
 	}
 	l->o.next_probe_us = now + pause;
-	if (s->state == S_PROVISIONING && v != PROBE_OK)
-		tell(e, CH_SESSION, s, NULL);
+	if (s->state == S_PROVISIONING && strcmp(before, s->reason) != 0)
+		life_tell(l);
 	else if (s->state == S_RUNNING)
 		event(e, l, NULL, "probe", "%s", v == PROBE_OK ? "the login works" : text);
 	life_wake(l);
@@ -268,7 +269,7 @@ static void do_purge(struct life *l)
 	order_op(e, &op, ORDER_LIMIT_US, NULL, NULL);
 }
 
-/* ---- the turn ---- */
+/* ---- one session's turn ---- */
 
 /* True: look again at once. */
 static bool do_step(struct life *l, const struct step *step)
@@ -370,6 +371,18 @@ static void observe_source(struct life *l)
 	l->o.keys = keys_of(l, src);
 }
 
+/* Somebody who waits for an offer is a reason to keep the market fresh. */
+static void note_waits(struct life *l)
+{
+	bool waits = !l->dead && l->s.state == S_PENDING && l->o.next_choose_us == INT64_MAX;
+
+	if (waits && !l->waits)
+		l->e->waiting++;
+	else if (!waits && l->waits && !l->dead) /* life_drop has counted it out */
+		l->e->waiting--;
+	l->waits = waits;
+}
+
 void drive_now(struct life *l)
 {
 	struct engine *e = l->e;
@@ -398,53 +411,14 @@ void drive_now(struct life *l)
 	if (l->dirty && !l->ordering && l->next_put_us < l->next_us)
 		l->next_us = l->next_put_us;
 	l->driving = false;
+	note_waits(l);
+	if (l->untold && !l->dead)
+		life_tell(l);
+	if (l->dead)
+		; /* out of every line */
+	else if (l->next_us <= now)
+		turns_wake(l);
+	else
+		turns_wait(l, l->next_us);
 	life_unref(l);
-}
-
-static void check_all_gone(struct engine *e)
-{
-	order_cb cb = e->all_gone;
-
-	if (!cb)
-		return;
-	for (size_t i = 0; i < e->life_count; i++)
-		if (e->lives[i]->s.state != S_DRAFT && !engine_proven(&e->lives[i]->s))
-			return;
-	e->all_gone = NULL;
-	cb(e->all_gone_arg, 0, NULL);
-}
-
-void engine_drive(struct engine *e)
-{
-	int64_t now = engine_now(e), next;
-	bool tick = now >= e->next_tick_us || e->next_tick_us > now + e->p->tick_us;
-
-	if (e->stopping)
-		return;
-	if (tick)
-		e->next_tick_us = now + e->p->tick_us;
-	next = e->next_tick_us;
-	clock_follow_sources(e, now);
-	market_drive(e, now);
-	for (size_t i = 0; i < e->life_count; i++) {
-		struct life *l = e->lives[i];
-
-		if (tick || l->next_us <= now)
-			drive_now(l);
-		/* A purge takes l out of the array: the one that moved up is met on the next turn.
-		 */
-		if (i < e->life_count && e->lives[i] == l && l->next_us < next)
-			next = l->next_us;
-		else if (i >= e->life_count || e->lives[i] != l)
-			next = now;
-	}
-	for (size_t i = 0; i < e->source_count; i++) {
-		strays_drive(&e->sources[i], now);
-		if (strays_next_us(&e->sources[i]) < next)
-			next = strays_next_us(&e->sources[i]);
-	}
-	check_all_gone(e);
-	if (market_next_us(e) < next)
-		next = market_next_us(e);
-	engine_wake(e, next);
 }

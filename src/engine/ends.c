@@ -136,7 +136,7 @@ void engine_rename(struct engine *e, const struct caller *who, const struct sess
 		return;
 	}
 	COPY(old, s->name);
-	COPY(l->s.name, name);
+	index_rename(l, name);
 	event(e, l, who, "rename", "%s to %s", old, name);
 	tell(e, CH_SESSION_NAME, s, old);
 	life_changed(l);
@@ -480,7 +480,7 @@ void engine_root_ctl(struct engine *e, const struct caller *who, struct str line
 	case R_DRAIN:
 	case R_UNDRAIN:
 		e->draining = verb == R_DRAIN;
-		tell(e, CH_STATUS, NULL, NULL);
+		tell_soon(e, CH_STATUS);
 		break;
 	case R_VERB_COUNT:
 		CHECK(false);
@@ -545,8 +545,8 @@ void engine_provider_enable(struct engine *e, const struct caller *who, size_t p
 		e->sources[provider].changed_us = engine_now(e);
 		event(e, NULL, who, "provider", "%s %s", e->sources[provider].p->name,
 		      on ? "enabled" : "disabled");
-		tell(e, CH_PROVIDER, NULL, NULL);
-		tell(e, CH_STATUS, NULL, NULL);
+		tell_soon(e, CH_PROVIDER);
+		tell_soon(e, CH_STATUS);
 		market_publish(e);
 	}
 	order_answer(e, err, &why, cb, arg);

@@ -11,6 +11,17 @@ static void timer_fired(void *arg)
 	engine_drive(arg);
 }
 
+static void tell_now(void *arg)
+{
+	struct engine *e = arg;
+	unsigned kinds = e->untold;
+
+	e->untold = 0;
+	for (unsigned kind = 0; kinds >> kind; kind++)
+		if (kinds >> kind & 1)
+			tell(e, (enum change_kind)kind, NULL, NULL);
+}
+
 static void source_init(struct engine *e, struct provider *p, size_t i)
 {
 	const struct dialect *d = p->dialect;
@@ -53,6 +64,7 @@ struct engine *engine_new(struct world *w, const struct policy *p, struct provid
 	e->inv = inventory_new(NULL, 0, 0);
 	CHECK(e->inv);
 	e->timer = w->timer_new(w->self, timer_fired, e);
+	e->tell_timer = w->timer_new(w->self, tell_now, e);
 	return e;
 }
 
@@ -98,6 +110,8 @@ struct life *life_new(struct engine *e, const struct session *s)
 		e->lives = reallocarray(e->lives, e->life_cap, sizeof(struct life *));
 		CHECK(e->lives);
 	}
+	index_add(l);
+	turns_wake(l);
 	while (at > 0 && e->lives[at - 1]->s.serial > s->serial) {
 		e->lives[at] = e->lives[at - 1];
 		at--;
@@ -132,6 +146,9 @@ void life_drop(struct life *l)
 	CHECK(!l->dead);
 	l->dead = true;
 	probe_stop(l);
+	turns_leave(l);
+	index_drop(l);
+	e->waiting -= l->waits;
 	tell(e, CH_SESSION_GONE, &l->s, NULL);
 	for (size_t i = 0; i < e->life_count; i++) {
 		if (e->lives[i] != l)
@@ -146,19 +163,42 @@ void life_drop(struct life *l)
 
 void life_wake(struct life *l)
 {
-	l->next_us = 0;
+	turns_wake(l);
 	engine_wake(l->e, 0);
+}
+
+/* Strictly greater, so that it also tells whether anything happened meanwhile. */
+static void touch(struct life *l)
+{
+	int64_t now = engine_now(l->e);
+
+	l->s.changed_us = now > l->s.changed_us ? now : l->s.changed_us + 1;
+}
+
+void life_changed_soon(struct life *l)
+{
+	touch(l);
+	if (!l->dirty) /* else a write failed, and the next one has its time */
+		l->next_put_us = 0;
+	l->dirty = l->o.journal_busy = l->untold = true;
+	life_wake(l);
 }
 
 void life_changed(struct life *l)
 {
-	int64_t now = engine_now(l->e);
-
-	/* Strictly greater, so that it also tells whether anything happened meanwhile. */
-	l->s.changed_us = now > l->s.changed_us ? now : l->s.changed_us + 1;
+	touch(l);
 	life_put(l);
-	tell(l->e, CH_SESSION, &l->s, NULL);
+	if (l->driving)
+		l->untold = true; /* once, at the end of its turn */
+	else
+		life_tell(l);
 	life_wake(l);
+}
+
+void life_tell(struct life *l)
+{
+	l->untold = false;
+	tell(l->e, CH_SESSION, &l->s, NULL);
 }
 
 void life_reason(struct life *l, const char *fmt, ...)
@@ -187,7 +227,7 @@ void life_state(struct life *l, enum session_state to, const char *reason, const
 	count_state(l, from);
 	event(l->e, l, who, state_name(to), "%s", l->s.reason);
 	tell(l->e, CH_SESSION_STATE, &l->s, NULL);
-	tell(l->e, CH_STATUS, NULL, NULL);
+	tell_soon(l->e, CH_STATUS);
 }
 
 bool session_living(const struct session *s)
@@ -287,6 +327,7 @@ void engine_stop(struct engine *e)
 {
 	e->stopping = true;
 	e->w->timer_set(e->w->self, e->timer, -1);
+	e->w->timer_set(e->w->self, e->tell_timer, -1);
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
 
@@ -310,12 +351,15 @@ void engine_free(struct engine *e)
 	while (e->life_count)
 		life_unref(e->lives[--e->life_count]);
 	free(e->lives);
+	index_free(&e->index);
+	turns_free(e);
 	publish_forget(e);
 	for (size_t i = 0; i < e->source_count; i++)
 		cloud_free(e->sources[i].cloud);
 	for (size_t i = 0; i < e->source_count; i++)
 		strays_free(&e->sources[i]);
 	for (size_t i = 0; i < e->source_count; i++) {
+		market_drop_arrival(&e->sources[i]);
 		market_free(e->sources[i].market);
 		free(e->sources[i].templates);
 	}
@@ -325,6 +369,7 @@ void engine_free(struct engine *e)
 	events_past_free(e);
 	inventory_unref(e->inv);
 	e->w->timer_free(e->w->self, e->timer);
+	e->w->timer_free(e->w->self, e->tell_timer);
 	free(e);
 }
 
@@ -344,22 +389,32 @@ void tell(struct engine *e, enum change_kind kind, const struct session *s, cons
 		d->changed(d, &c);
 }
 
+/* A list that touches hundreds of sessions would have every door render the root's rows hundreds of
+ * times over. */
+void tell_soon(struct engine *e, enum change_kind kind)
+{
+	if (e->stopping || !e->started)
+		return;
+	if (!e->untold)
+		e->w->timer_set(e->w->self, e->tell_timer, 0);
+	e->untold |= 1U << kind;
+}
+
 /* ---- looking ---- */
 
 const struct session *engine_by_name(const struct engine *e, const char *name)
 {
-	for (size_t i = 0; i < e->life_count; i++)
-		if (!session_in_history(&e->lives[i]->s) && !strcmp(e->lives[i]->s.name, name))
-			return &e->lives[i]->s;
+	for (struct life *l = index_by_name(e, name); l; l = l->same_name)
+		if (!session_in_history(&l->s) && !strcmp(l->s.name, name))
+			return &l->s;
 	return NULL;
 }
 
 const struct session *engine_by_id(const struct engine *e, const char *id)
 {
-	for (size_t i = 0; i < e->life_count; i++)
-		if (!strcmp(e->lives[i]->s.id, id))
-			return &e->lives[i]->s;
-	return NULL;
+	struct life *l = index_by_id(e, id);
+
+	return l ? &l->s : NULL;
 }
 
 /* Index of the first life whose serial is greater than `after`. */
@@ -397,14 +452,13 @@ const struct session *engine_next(const struct engine *e, int64_t after, bool hi
 
 const struct session *engine_last(const struct engine *e, const char *name, int64_t uid)
 {
-	for (size_t i = e->life_count; i-- > 0;) {
-		const struct session *s = &e->lives[i]->s;
+	const struct session *last = NULL;
 
-		if (session_in_history(s) && !strcmp(s->name, name) &&
-		    (uid == 0 || s->owner_uid == uid))
-			return s;
-	}
-	return NULL;
+	for (const struct life *l = index_by_name(e, name); l; l = l->same_name)
+		if (session_in_history(&l->s) && !strcmp(l->s.name, name) &&
+		    (uid == 0 || l->s.owner_uid == uid) && (!last || l->s.serial > last->serial))
+			last = &l->s;
+	return last;
 }
 
 bool engine_may(const struct caller *who, const struct session *s)

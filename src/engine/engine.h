@@ -58,7 +58,7 @@ enum change_kind {
 	CH_SESSION_ENDED,  /* left sessions/, is now in history/ */
 	CH_SESSION_PROVEN, /* its receipt is complete */
 	CH_SESSION_GONE, /* a removed draft, or history that was purged: pointer dies after this */
-	CH_MARKET,	 /* before, after: both alive during the call */
+	CH_MARKET,	 /* before, after, diffs: alive during the call; ref what is kept */
 	CH_PROVIDER,
 	CH_ALARMS,
 	CH_STATUS,
@@ -69,6 +69,8 @@ struct change {
 	const struct session *session;
 	const char *text;
 	const struct inventory *before, *after;
+	const struct inventory_change *diffs; /* what differs, by id (computed off the loop) */
+	size_t diff_count;
 };
 struct door {
 	void (*changed)(struct door *d, const struct change *c);

@@ -205,7 +205,7 @@ void event_load(struct engine *e, const struct journal_op *row)
 }
 
 /* The value of "key":"…" in one of our own lines, still escaped as in JSON. */
-static void put_json_value(struct buf *out, const char *json, const char *key)
+static void put_member(struct buf *out, const char *json, const char *key)
 {
 	char want[32];
 	const char *p;
@@ -235,9 +235,9 @@ void engine_session_log(const struct engine *e, const struct session *s, bool js
 		} else {
 			put_time(out, ev->time_us);
 			buf_putc(out, ' ');
-			put_json_value(out, ev->json, "event");
+			put_member(out, ev->json, "event");
 			buf_puts(out, ": ");
-			put_json_value(out, ev->json, "text");
+			put_member(out, ev->json, "text");
 		}
 		buf_putc(out, '\n');
 	}
@@ -276,8 +276,8 @@ void engine_alarm(struct engine *e, const char *what, const char *subject, const
 	}
 	COPY(a->text, text);
 	event(e, NULL, NULL, "alarm", "%s %s: %s", what, subject, text);
-	tell(e, CH_ALARMS, NULL, NULL);
-	tell(e, CH_STATUS, NULL, NULL);
+	tell_soon(e, CH_ALARMS);
+	tell_soon(e, CH_STATUS);
 }
 
 void engine_alarm_clear(struct engine *e, const char *what, const char *subject)
@@ -288,8 +288,8 @@ void engine_alarm_clear(struct engine *e, const char *what, const char *subject)
 		return;
 	*a = e->alarms[--e->alarm_count];
 	event(e, NULL, NULL, "alarm_cleared", "%s %s", what, subject);
-	tell(e, CH_ALARMS, NULL, NULL);
-	tell(e, CH_STATUS, NULL, NULL);
+	tell_soon(e, CH_ALARMS);
+	tell_soon(e, CH_STATUS);
 }
 
 void engine_alarms(const struct engine *e, struct buf *out)
@@ -329,7 +329,7 @@ void engine_status(const struct engine *e, struct status_view *out)
 	if (e->draining) {
 		out->state = "draining";
 		out->why = "no new purchases until an administrator writes `undrain` to ctl";
-	} else if (!fetched || (e->publish && !e->ready)) {
+	} else if (!fetched || ((e->publish || e->publish_due) && !e->ready)) {
 		out->state = "starting";
 		out->why = "the offers are being fetched";
 	} else if (e->alarm_count) {

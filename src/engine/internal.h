@@ -9,6 +9,7 @@
  *	events.c   events, alarms, status     receipt.c  receipts
  *	counts.c   metrics                    cloud.c    HTTP calls of dialects (cloud.h)
  *	publish.c  the snapshot               account.c  balance, templates
+ *	turns.c    who is driven when         index.c    look-ups by id and name
  */
 #ifndef GPUFS_ENGINE_INTERNAL_H
 #define GPUFS_ENGINE_INTERNAL_H
@@ -77,6 +78,12 @@ struct life {
 	int64_t addressed_us; /* monotonic: when its address became known; 0 = not seen */
 	bool end_counted;
 	int64_t next_us, next_put_us;
+	struct life *line_next, **line_at; /* turns.c; line_at NULL: it is not in the line */
+	size_t heap_at;			   /* its place + 1; 0: it is not in the heap */
+	int64_t due_us;			   /* in the heap */
+	bool untold;			   /* its turn owes the doors a CH_SESSION */
+	bool waits;			   /* for an offer, as its last turn left it */
+	struct life *same_id, *same_name;  /* index.c: the chains of its hashes */
 	struct probe *probe;
 	struct error refusal; /* of a purchase at close */
 	char *error_text;     /* the last failed command */
@@ -97,8 +104,9 @@ struct source {
 	size_t index;
 	bool enabled, offers_busy, list_busy, refresh_again, complete;
 	struct market *market;
-	size_t offer_count;   /* visible ones, as last published */
-	struct page_ask page; /* of the search under way */
+	size_t offer_count;	 /* visible ones, as last published */
+	struct page_ask page;	 /* of the search under way */
+	struct arrival *arrival; /* of a large page, that is put into the market in slices */
 	int64_t refreshed_us, tried_us, unhide_us, dropped;
 	int64_t wanted_us; /* a refresh, because somebody asks */
 	bool key_dead;	   /* refused, and not accepted since */
@@ -139,6 +147,11 @@ struct alarm {
 
 struct order;
 
+struct life_index {
+	struct life **by_id, **by_name; /* heads of chains */
+	size_t buckets;			/* a power of two; 0: empty */
+};
+
 struct engine {
 	struct world *w;
 	const struct policy *p;
@@ -146,6 +159,10 @@ struct engine {
 	size_t source_count;
 	struct life **lives; /* by serial */
 	size_t life_count, life_cap;
+	struct life_index index;
+	struct life *line, **line_end, **heap; /* turns.c */
+	size_t line_count, heap_count, heap_cap;
+	size_t waiting; /* lives that wait for an offer */
 	int64_t last_serial, next_seq;
 	int64_t *old_events; /* read at start and older than HISTORY_KEEP: to be erased */
 	size_t old_event_count;
@@ -153,6 +170,7 @@ struct engine {
 	size_t past_at, past_count;
 	struct inventory *inv;
 	struct publish *publish;   /* the next snapshot, being sorted on a worker */
+	bool publish_due;	   /* in the next turn of the engine */
 	bool publish_again, ready; /* ready: everybody's first offers were published */
 	struct interests interests;
 	struct door *doors;
@@ -160,7 +178,8 @@ struct engine {
 	size_t alarm_count;
 	struct order *orders;
 	struct relay *relays;
-	struct timer *timer;
+	struct timer *timer, *tell_timer;
+	unsigned untold; /* bits of change_kind: what tell_soon owes the doors */
 	int64_t looked_us, started_us, next_tick_us;
 	int64_t known_since_us; /* the oldest thing in our books; 0: nothing, they are fresh */
 	bool started, stopping, draining;
@@ -176,8 +195,12 @@ struct life *life_new(struct engine *e, const struct session *s); /* takes what 
 void life_unref(struct life *l);
 void life_drop(struct life *l); /* out of the tree and memory (once nothing waits for it) */
 void tell(struct engine *e, enum change_kind kind, const struct session *s, const char *text);
-void life_changed(struct life *l); /* journal and tell */
-void life_wake(struct life *l);	   /* let reconcile look at it soon */
+/* A kind that says only "look again": once, at the end of this turn of the loop, however often. */
+void tell_soon(struct engine *e, enum change_kind kind);
+void life_changed(struct life *l);	/* journal and tell */
+void life_changed_soon(struct life *l); /* its next turn journals and tells */
+void life_tell(struct life *l);		/* CH_SESSION */
+void life_wake(struct life *l);		/* let reconcile look at it soon */
 void engine_wake(struct engine *e, int64_t at_us);
 bool session_living(const struct session *s); /* counts against MAX_SESSIONS */
 
@@ -234,13 +257,28 @@ void attempt_next(struct life *l);   /* one was given up and nothing of it is le
 
 /* ---- drive.c ---- */
 uint32_t engine_chance(struct engine *e);
-void engine_drive(struct engine *e); /* everything that is due */
 void drive_now(struct life *l);
 int64_t attempt_pause_us(struct life *l);
 void attempt_bill(struct life *l);	/* its money joins the sums of earlier attempts */
 void attempt_forget(struct session *s); /* its machine, its money: a new one begins */
 void probe_now(struct life *l);		/* start one SSH attempt, if an address is known */
 void probe_stop(struct life *l);	/* nobody wants to know any more how it ends */
+
+/* ---- turns.c ---- */
+void engine_drive(struct engine *e);		   /* what is due, for about a millisecond */
+void turns_wake(struct life *l);		   /* it is due now */
+void turns_wait(struct life *l, int64_t until_us); /* it is due then, unless it is due already */
+void turns_leave(struct life *l);		   /* never again */
+void turns_free(struct engine *e);
+
+/* ---- index.c ---- */
+void index_add(struct life *l); /* before it is counted in life_count */
+void index_drop(struct life *l);
+void index_rename(struct life *l, const char *name); /* sets s.name */
+void index_free(struct life_index *ix);
+struct life *index_by_id(const struct engine *e, const char *id);
+/* The first of a chain (same_name) that all lives of this name are in, and others. */
+struct life *index_by_name(const struct engine *e, const char *name);
 
 /* ---- clock.c ---- */
 /* Times of this session, or of all sources, that lie ahead of the clock: it was set back. */
@@ -264,6 +302,8 @@ void forget_proof(struct life *l);   /* start over with proving that it is gone 
 bool take_instance(struct life *l, const struct instance *in, int64_t begun_us);
 /* It was seen alive: what spoke for its absence is void. */
 void seen_alive(struct life *l);
+/* Its DELETE was accepted a moment ago, and the provider says that it is on its way out. */
+bool is_leaving(const struct life *l, const struct instance *in);
 /* Alarms that follow from how long it says something; with every turn. */
 void watch_status(struct life *l, int64_t now_us);
 /* The session is ending: what its machine did wrong is settled with it. */
@@ -294,12 +334,14 @@ void market_offer_gone(struct source *src, const char *offer_id);
 void market_machine_failed(struct engine *e, const char *provider, const char *offer_id,
 			   enum end_cause cause, const char *reason);
 int64_t market_next_us(const struct engine *e);
+void market_drop_arrival(struct source *src); /* the engine goes */
 /* asked_us: what count_call said; UNKNOWN: nothing was sent. */
 void source_note(struct source *src, const struct result *res, enum call_op op, int64_t asked_us);
 
 /* ---- publish.c ---- */
 struct publish;
 void market_publish(struct engine *e); /* the sources' rows changed */
+void publish_now(struct engine *e);    /* what is due */
 void publish_forget(struct engine *e); /* the engine goes; a worker may still sort */
 
 /* ---- account.c ---- */

@@ -108,7 +108,7 @@ static void list_seen(struct life *l, const struct instance *in)
 	}
 	changed = take_instance(l, in, src->list_begun_us);
 	if (found || changed)
-		life_changed(l);
+		life_changed_soon(l);
 }
 
 /* A complete list lacks it. */
@@ -119,21 +119,66 @@ static void list_lacks(struct life *l, int64_t begun_us)
 	note_pair(l->o.absent_us, begun_us);
 }
 
-/* Its row: by its id (people relabel in consoles, providers lose labels), else by its label. */
-static size_t row_of(const struct session *s, const struct result *res)
+/* A list's rows by id and by label, for the time of one list: not every session against every row. */
+struct row_index {
+	const struct result *res;
+	uint32_t *ids, *labels; /* row + 1, or 0 */
+	size_t slots;		/* a power of two */
+};
+
+static const char *key_of(const struct row_index *ix, const uint32_t *slots, size_t row)
 {
-	size_t by_label = res->count;
+	const struct instance *in = &ix->res->instances[row];
 
+	return slots == ix->ids ? in->id : in->label;
+}
+
+/* The slot of this key: its first row's, or a free one. */
+static uint32_t *slot_of(const struct row_index *ix, uint32_t *slots, const char *key)
+{
+	size_t at = hash64(key, strlen(key), 0) & (ix->slots - 1);
+
+	while (slots[at] && strcmp(key_of(ix, slots, slots[at] - 1), key) != 0)
+		at = (at + 1) & (ix->slots - 1);
+	return &slots[at];
+}
+
+static void index_row(struct row_index *ix, uint32_t *slots, size_t row)
+{
+	uint32_t *slot = slot_of(ix, slots, key_of(ix, slots, row));
+
+	if (!*slot)
+		*slot = (uint32_t)row + 1;
+}
+
+static void row_index_init(struct row_index *ix, const struct result *res)
+{
+	*ix = (struct row_index){.res = res, .slots = 16};
+	while (ix->slots < 2 * res->count)
+		ix->slots *= 2;
+	ix->ids = xcalloc(ix->slots, sizeof(*ix->ids));
+	ix->labels = xcalloc(ix->slots, sizeof(*ix->labels));
 	for (size_t i = 0; i < res->count; i++) {
-		const struct instance *in = &res->instances[i];
-
-		if (s->instance_id[0] && !strcmp(in->id, s->instance_id))
-			return i;
-		if (!s->instance_id[0] && in->id[0] && by_label == res->count &&
-		    !strcmp(in->label, s->label))
-			by_label = i;
+		if (!res->instances[i].id[0])
+			continue;
+		index_row(ix, ix->ids, i);
+		index_row(ix, ix->labels, i);
 	}
-	return by_label;
+}
+
+static void row_index_free(struct row_index *ix)
+{
+	free(ix->ids);
+	free(ix->labels);
+}
+
+/* Its row: by its id (people relabel in consoles, providers lose labels), else by its label. */
+static size_t row_of(const struct session *s, const struct row_index *ix)
+{
+	uint32_t row = s->instance_id[0] ? *slot_of(ix, ix->ids, s->instance_id)
+					 : *slot_of(ix, ix->labels, s->label);
+
+	return row ? row - 1 : ix->res->count;
 }
 
 /* Should it be there, and nobody sent it away? */
@@ -172,7 +217,9 @@ struct sighting {
 static void sight(struct source *src, const struct result *res, struct sighting *v)
 {
 	struct engine *e = src->e;
+	struct row_index ix;
 
+	row_index_init(&ix, res);
 	v->rows = xcalloc(e->life_count + 1, sizeof *v->rows);
 	v->claimed = xcalloc(res->count + 1, sizeof *v->claimed);
 	for (size_t i = 0; i < e->life_count; i++) {
@@ -180,7 +227,7 @@ static void sight(struct source *src, const struct result *res, struct sighting 
 		size_t row = res->count;
 
 		if (is_of(l, src) && awaits_list(l))
-			row = row_of(&l->s, res);
+			row = row_of(&l->s, &ix);
 		if (row < res->count &&
 		    (v->claimed[row] || res->instances[row].status == INST_GONE))
 			row = res->count;
@@ -194,6 +241,7 @@ static void sight(struct source *src, const struct result *res, struct sighting 
 			v->missing += row == res->count;
 		}
 	}
+	row_index_free(&ix);
 }
 
 /* So many of ours vanished at once that the list is doubted, not the machines. */

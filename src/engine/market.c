@@ -9,6 +9,7 @@
 
 #define MARKET_ERROR_US (5 * SECOND_US)	 /* first pause after a refresh that failed */
 #define EARLY_RETRY_US	(15 * SECOND_US) /* between refreshes because somebody asks */
+#define SLICE_ROWS	1000		 /* of a page that one turn puts into the market: 0.5 ms */
 #define SLOW_US		(5 * SECOND_US)	 /* an answer that takes longer: `slow` */
 
 struct source *source_of(const struct engine *e, const char *provider)
@@ -34,8 +35,8 @@ static void source_state(struct source *src, const char *state, const char *reas
 	src->state = state;
 	copy_text(src->reason, sizeof src->reason, reason);
 	src->changed_us = engine_now(src->e);
-	tell(src->e, CH_PROVIDER, NULL, NULL);
-	tell(src->e, CH_STATUS, NULL, NULL);
+	tell_soon(src->e, CH_PROVIDER);
+	tell_soon(src->e, CH_STATUS);
 }
 
 /* Times that we compare with a provider's, and deadlines that people read, need a clock that is right. */
@@ -178,7 +179,7 @@ static void refresh_worked(struct source *src, bool complete)
 
 static void refresh_over(struct source *src)
 {
-	tell(src->e, CH_PROVIDER, NULL, NULL);
+	tell_soon(src->e, CH_PROVIDER);
 	if (src->refresh_again) {
 		src->refresh_again = false;
 		market_refresh(src);
@@ -219,8 +220,78 @@ static bool page_next(struct source *src)
 	return true;
 }
 
-/* One page of a dialect: it shows at once, the next one is asked for, and what no page of the refresh
- * showed is judged at its end. */
+/* A page of a dialect is in the market, or did not come: it shows at once, the next one is asked for, and
+ * what no page of the refresh showed is judged at its end. */
+static void page_over(struct source *src, bool worked)
+{
+	struct engine *e = src->e;
+
+	if (worked) {
+		refresh_worked(src, market_complete(src->market));
+		if (page_next(src)) {
+			market_publish(e);
+			tell_soon(e, CH_PROVIDER);
+			return;
+		}
+	}
+	market_end(src->market);
+	market_publish(e);
+	refresh_over(src);
+}
+
+/* ---- a large page ---- */
+
+/* Ten thousand rows take several milliseconds: a slice in each turn. */
+struct arrival {
+	struct result res; /* of it only the rows, which are ours, and what market_page reads */
+	struct offer *rows;
+	size_t at;
+};
+
+void market_drop_arrival(struct source *src)
+{
+	if (src->arrival)
+		free(src->arrival->rows);
+	free(src->arrival);
+	src->arrival = NULL;
+}
+
+static void rows_free(void *arg)
+{
+	free(arg);
+}
+
+static void rows_freed(void *arg)
+{
+	(void)arg;
+}
+
+static void arrival_slice(struct source *src)
+{
+	struct arrival *a = src->arrival;
+	struct world *w = src->e->w;
+
+	if (!market_page_slice(src->market, &a->res, &a->at, SLICE_ROWS, engine_now(src->e)))
+		return;
+	w->work(w->self, rows_free, rows_freed, a->rows); /* megabytes */
+	a->rows = NULL;
+	market_drop_arrival(src);
+	src->offers_busy = false;
+	page_over(src, true);
+}
+
+static void arrival_begin(struct source *src, const struct result *res)
+{
+	struct arrival *a = xcalloc(1, sizeof(*a));
+
+	a->res = *res;
+	a->rows = *res->owner;
+	*res->owner = NULL;
+	src->arrival = a;
+	src->offers_busy = true; /* still: the next search waits for it */
+	engine_wake(src->e, 0);
+}
+
 static void page_done(void *arg, const struct result *res)
 {
 	struct source *src = arg;
@@ -231,20 +302,15 @@ static void page_done(void *arg, const struct result *res)
 		return;
 	source_note(src, res, CALL_OFFERS, src->offers_asked_us);
 	src->dropped += (int64_t)res->dropped;
-	if (res->verdict == SURE_YES) {
-		market_page(src->market, res, engine_now(e));
-		refresh_worked(src, market_complete(src->market));
-		if (page_next(src)) {
-			market_publish(e);
-			tell(e, CH_PROVIDER, NULL, NULL);
-			return;
-		}
-	} else {
+	if (res->verdict != SURE_YES) {
 		refresh_failed(src, res);
+		page_over(src, false);
+	} else if (res->owner && (res->count > SLICE_ROWS || market_lent(src->market))) {
+		arrival_begin(src, res);
+	} else {
+		market_page(src->market, res, engine_now(e));
+		page_over(src, true);
 	}
-	market_end(src->market);
-	market_publish(e);
-	refresh_over(src);
 }
 
 void market_refresh(struct source *src)
@@ -260,6 +326,10 @@ void market_refresh(struct source *src)
 		return;
 	}
 	now = engine_now(e);
+	if (market_lent(src->market)) { /* for some milliseconds: publish_done wakes us */
+		src->wanted_us = now;
+		return;
+	}
 	src->tried_us = now;
 	src->wanted_us = INT64_MAX;
 	if (src->cloud) {
@@ -277,12 +347,7 @@ void market_refresh(struct source *src)
 /* Does somebody look, or an order wait for an offer? */
 static bool watched(const struct engine *e, int64_t now_us)
 {
-	if (now_us - e->looked_us < 2 * e->p->market_us)
-		return true;
-	for (size_t i = 0; i < e->life_count; i++)
-		if (e->lives[i]->s.state == S_PENDING && e->lives[i]->o.next_choose_us == INT64_MAX)
-			return true;
-	return false;
+	return now_us - e->looked_us < 2 * e->p->market_us || e->waiting;
 }
 
 static int64_t refresh_due(const struct source *src, int64_t now_us)
@@ -376,10 +441,16 @@ void engine_offer_health(const struct engine *e,
 
 void market_drive(struct engine *e, int64_t now_us)
 {
+	if (e->publish_due)
+		publish_now(e);
 	for (size_t i = 0; i < e->source_count; i++) {
 		struct source *src = &e->sources[i];
 
-		if (!src->offers_busy && now_us >= refresh_due(src, now_us))
+		bool lent = market_lent(src->market);
+
+		if (src->arrival && !lent)
+			arrival_slice(src);
+		if (!src->offers_busy && !lent && now_us >= refresh_due(src, now_us))
 			market_refresh(src);
 		if (!src->list_busy && now_us >= src->next_list_us)
 			market_list(src);
@@ -391,17 +462,19 @@ void market_drive(struct engine *e, int64_t now_us)
 
 int64_t market_next_us(const struct engine *e)
 {
-	int64_t now = engine_now(e), next = INT64_MAX;
+	int64_t now = engine_now(e), next = e->publish_due ? now : INT64_MAX;
 
 	for (size_t i = 0; i < e->source_count; i++) {
 		const struct source *src = &e->sources[i];
-		int64_t due = src->offers_busy ? INT64_MAX : refresh_due(src, now);
+		bool lent = market_lent(src->market);
+		int64_t due = src->offers_busy || lent ? INT64_MAX : refresh_due(src, now);
 		int64_t list = src->list_busy ? INT64_MAX : src->next_list_us;
 
 		next = due < next ? due : next;
 		next = list < next ? list : next;
 		next = account_next_us(src) < next ? account_next_us(src) : next;
 		next = src->unhide_us < next ? src->unhide_us : next;
+		next = src->arrival && !lent ? now : next;
 	}
 	return next;
 }

@@ -8,6 +8,7 @@
 #include "internal.h"
 
 #define SILENT_ALARM_US (15 * MINUTE_US) /* offline or unknown for so long is an alarm */
+#define LEAVING_US	MINUTE_US	 /* what is being deleted is deleted again after so long */
 #define FORWARDS_US	MINUTE_US /* ports that are not forwarded so long after running never are */
 
 /* ---- the provider's words ---- */
@@ -54,6 +55,12 @@ void seen_alive(struct life *l)
 	memset(o->absent_us, 0, sizeof o->absent_us);
 	memset(o->gone_us, 0, sizeof o->gone_us);
 	o->absent_since_us = 0;
+}
+
+bool is_leaving(const struct life *l, const struct instance *in)
+{
+	return l->o.destroy_ok_us && in->status == INST_STOPPING &&
+	       engine_now(l->e) < l->o.destroy_ok_us + LEAVING_US;
 }
 
 void forget_status_alarms(struct life *l)

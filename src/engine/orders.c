@@ -137,7 +137,7 @@ void life_removed(struct life *l)
 	l->want_removed_us = 0;
 	l->removal_retry = false;
 	tell(l->e, CH_SESSION_ENDED, &l->s, NULL);
-	tell(l->e, CH_STATUS, NULL, NULL);
+	tell_soon(l->e, CH_STATUS);
 }
 
 static void put_done(void *arg, int err)

@@ -24,7 +24,7 @@ static const struct {
 	{WANT_BID, "interruptible", "market of bids"},
 };
 
-static int fail_lacking(const struct offer *o, unsigned lacks, struct error *why)
+static int fail_lacking(const struct source *src, unsigned lacks, struct error *why)
 {
 	for (size_t i = 0; i < ARRAY_LEN(abilities); i++)
 		if (lacks & abilities[i].want)
@@ -32,7 +32,7 @@ static int fail_lacking(const struct offer *o, unsigned lacks, struct error *why
 				why, ERR_INVALID,
 				"%s: the provider %s has no %s; leave it out, or choose another "
 				"offer",
-				abilities[i].key, o->provider, abilities[i].what);
+				abilities[i].key, src->p->name, abilities[i].what);
 	return 0;
 }
 
@@ -63,11 +63,11 @@ int64_t price_of(const struct offer *o, const struct shape *shape, int64_t bid_u
 	return price + bid_u6 - o->min_bid_u6;
 }
 
-static void take(struct pick *p, const struct offer *o, const struct source *src)
+static void take(struct pick *p, const struct offer *o, const struct shape *shape)
 {
 	p->offer = o;
-	p->shape = shape_of(p->e, src, p->sp);
-	p->price_u6 = price_of(o, &p->shape, p->sp->bid_u6);
+	p->shape = *shape;
+	p->price_u6 = price_of(o, shape, p->sp->bid_u6);
 }
 
 /* ---- may it be bought there, now ---- */
@@ -158,22 +158,33 @@ static int check_shape_said(const struct engine *e, const struct source *src, co
 	return 0;
 }
 
-int pick_check(const struct engine *e, const struct offer *o, const struct spec *sp, bool whole,
-	       struct error *why)
+/* Does the spec ask for what no machine of this provider has, or leave out what it needs (`whole`)? */
+static int check_spec(const struct engine *e, const struct source *src, const struct spec *sp,
+		      bool whole, struct error *why)
 {
-	const struct source *src = source_of(e, o->provider);
-	unsigned lacks = src ? spec_wants(sp) & ~provider_can(src->p) : 0;
-	struct shape shape = {UNKNOWN, UNKNOWN, UNKNOWN};
-	struct shape_excess excess;
-	BUF bid = {.max = 32}, low = {.max = 32};
+	unsigned lacks = spec_wants(sp) & ~provider_can(src->p);
 
 	if (lacks)
-		return fail_lacking(o, lacks, why);
-	if (whole && src && check_shape_said(e, src, sp, why))
-		return -EINVAL;
-	if (src)
-		shape = shape_of(e, src, sp);
-	excess = offer_lacks(o, &shape);
+		return fail_lacking(src, lacks, why);
+	return whole ? check_shape_said(e, src, sp, why) : 0;
+}
+
+static int fail_low_bid(const struct offer *o, const struct spec *sp, struct error *why)
+{
+	BUF bid = {.max = 32}, low = {.max = 32};
+
+	put_money(&bid, sp->bid_u6);
+	put_money(&low, o->min_bid_u6);
+	return fail(why, ERR_RANGE, "bid=%s: offer=%s takes bids from %s on", bid.data, o->id,
+		    low.data);
+}
+
+/* What depends on the offer itself. */
+static int check_offer(const struct offer *o, const struct shape *shape, const struct spec *sp,
+		       bool whole, struct error *why)
+{
+	struct shape_excess excess = offer_lacks(o, shape);
+
 	if (excess.key)
 		return fail(why, ERR_RANGE, "%s: offer=%s has at most %" PRId64 "%s, not %" PRId64,
 			    excess.key, o->id, excess.max, excess.unit, excess.asked);
@@ -192,13 +203,23 @@ int pick_check(const struct engine *e, const struct offer *o, const struct spec 
 			    "offer=%s can be taken away by a higher bid: write interruptible=1 "
 			    "bid=USD if that is wanted",
 			    o->id);
-	if (o->interruptible && sp->bid_u6 != UNKNOWN && sp->bid_u6 < o->min_bid_u6) {
-		put_money(&bid, sp->bid_u6);
-		put_money(&low, o->min_bid_u6);
-		return fail(why, ERR_RANGE, "bid=%s: offer=%s takes bids from %s on", bid.data,
-			    o->id, low.data);
-	}
+	if (o->interruptible && sp->bid_u6 != UNKNOWN && sp->bid_u6 < o->min_bid_u6)
+		return why ? fail_low_bid(o, sp, why) : -ERANGE;
 	return 0;
+}
+
+int pick_check(const struct engine *e, const struct offer *o, const struct spec *sp, bool whole,
+	       struct error *why)
+{
+	const struct source *src = source_of(e, o->provider);
+	struct shape shape = {UNKNOWN, UNKNOWN, UNKNOWN};
+	int err = src ? check_spec(e, src, sp, whole, why) : 0;
+
+	if (err)
+		return err;
+	if (src)
+		shape = shape_of(e, src, sp);
+	return check_offer(o, &shape, sp, whole, why);
 }
 
 int pick_named(struct pick *p, struct error *why)
@@ -206,6 +227,7 @@ int pick_named(struct pick *p, struct error *why)
 	const struct offer *o = inventory_find(p->e->inv, p->sp->offer);
 	const struct source *src = o ? source_of(p->e, o->provider) : NULL;
 	BUF price = {.max = 32};
+	struct shape shape;
 	int err;
 
 	p->offer = NULL;
@@ -216,7 +238,8 @@ int pick_named(struct pick *p, struct error *why)
 		err = check_source(p->e, src, why);
 	if (err)
 		return err;
-	take(p, o, src);
+	shape = shape_of(p->e, src, p->sp);
+	take(p, o, &shape);
 	p->offer = NULL;
 	if (p->cap_u6 == UNKNOWN && p->sp->bid_u6 == UNKNOWN)
 		p->cap_u6 = p->price_u6 + p->price_u6 * p->e->p->price_tolerance_pct / 100;
@@ -244,54 +267,99 @@ int pick_named(struct pick *p, struct error *why)
 /* ---- the cheapest match ---- */
 
 /* Retry scopes and their price limits: lifecycle.md, Retry. */
-static bool in_scope(const struct pick *p, const struct offer *o, int64_t price_u6)
-{
-	static const int64_t percent[] = {
-		[RETRY_SAME_GPU] = 120, [RETRY_SAME_VRAM] = 150, [RETRY_ANY] = 200};
+static const int64_t scope_percent[] = {
+	[RETRY_SAME_GPU] = 120, [RETRY_SAME_VRAM] = 150, [RETRY_ANY] = 200};
 
-	if (!p->first)
-		return true;
-	if (price_u6 * 100 > p->first->price_u6 * percent[p->scope])
-		return false;
-	switch (p->scope) {
-	case RETRY_SAME_GPU:
-		return gpu_model_match(p->first->gpu_type, o->gpu_type, true);
-	case RETRY_SAME_VRAM:
-		return o->vram_gb >= p->first->vram_gb;
-	case RETRY_ANY:
-		return true;
-	}
-	return false;
+static bool in_scope(const struct pick *p, int64_t price_u6)
+{
+	return !p->first || price_u6 * 100 <= p->first->price_u6 * scope_percent[p->scope];
 }
 
-/* Why matches were passed over, so that "none" is explained: what stands first here is said. */
+/* What the list must say beside what the spec asks for: that a shape cheaper by saves_u6 may be within the
+ * cap, and the scope of a retry. With a bid, the list's price is no limit: it is that of the lowest bid. */
+static struct query beside_spec(const struct pick *p, int64_t saves_u6)
+{
+	struct query q = {0};
+
+	if (p->sp->bid_u6 == UNKNOWN) {
+		q.set |= UINT32_C(1) << Q_MAX_PRICE;
+		q.num[Q_MAX_PRICE] = p->cap_u6 + saves_u6;
+	}
+	if (p->first && p->scope == RETRY_SAME_GPU) {
+		q.set |= UINT32_C(1) << Q_GPU;
+		q.gpu_exact = true;
+		COPY(q.text[Q_GPU], p->first->gpu_type);
+	} else if (p->first && p->scope == RETRY_SAME_VRAM && p->first->vram_gb >= 0) {
+		q.set |= UINT32_C(1) << Q_MIN_VRAM;
+		q.num[Q_MIN_VRAM] = p->first->vram_gb;
+	}
+	return q;
+}
+
+/* What holds for all offers of one provider, found out once and not for each of thousands. */
+struct seller {
+	const struct source *src; /* NULL: nothing is bought there */
+	struct shape shape;
+	bool open; /* check_source */
+	bool able; /* check_spec */
+	bool told; /* it is not open, and `passed` knows */
+};
+
+/* By the snapshot's provider words; freed by the caller. saves_u6: the most that any offer costs less at
+ * its shape than in the list. */
+static struct seller *sellers_of(const struct pick *p, int64_t *saves_u6)
+{
+	const struct inventory *inv = p->e->inv;
+	const struct inventory_words *names = &inv->words[WORD_PROVIDER];
+	struct seller *sellers = xcalloc(names->count, sizeof(*sellers));
+
+	*saves_u6 = 0;
+	for (uint32_t i = 0; i < names->count; i++) {
+		struct seller *v = &sellers[i];
+		int64_t saves;
+
+		v->src = source_of(p->e, names->text[i]);
+		if (!v->src || !v->src->enabled) {
+			v->src = NULL;
+			continue;
+		}
+		v->shape = shape_of(p->e, v->src, p->sp);
+		v->open = check_source(p->e, v->src, NULL) == 0;
+		v->able = check_spec(p->e, v->src, p->sp, true, NULL) == 0;
+		saves = inventory_saves(inv, i, &v->shape);
+		if (*saves_u6 < saves)
+			*saves_u6 = saves;
+	}
+	return sellers;
+}
+
+/* Matches that were passed over, so that "none" is explained: what stands first here is said, in the
+ * words of one of its kind. */
 struct passed {
-	struct error source;   /* the key, the money, the age of the list */
-	struct error machine;  /* what the spec wants is not to be had there */
-	int64_t lowest_bid_u6; /* that was too high for the spec's; UNKNOWN */
+	const struct source *source; /* the key, the money, the age of the list */
+	const struct offer *machine; /* what the spec wants is not to be had there */
+	int64_t lowest_bid_u6;	     /* that was too high for the spec's; UNKNOWN */
 };
 
 /* Could it be bought, whatever its price? */
-static bool usable(const struct pick *p, const struct offer *o, const struct source *src,
+static bool usable(const struct pick *p, const struct offer *o, struct seller *v,
 		   struct passed *passed)
 {
-	struct error why = {0};
-
-	if (in_list(p->s->failed_offers, o->id) || !src->enabled ||
-	    o->interruptible != spec_interruptible(p->sp))
+	if (in_list(p->s->failed_offers, o->id) || o->interruptible != spec_interruptible(p->sp))
 		return false;
 	if (o->max_duration_hours != UNKNOWN && o->max_duration_hours < p->hours)
 		return false;
-	if (check_source(p->e, src, &why)) {
-		passed->source = why;
+	if (!v->open) {
+		passed->source = v->src;
+		v->told = true;
 		return false;
 	}
-	if (pick_check(p->e, o, p->sp, true, &why) == 0)
+	if (v->able && check_offer(o, &v->shape, p->sp, true, NULL) == 0)
 		return true;
 	if (o->interruptible && p->sp->bid_u6 < o->min_bid_u6 &&
 	    (passed->lowest_bid_u6 == UNKNOWN || o->min_bid_u6 < passed->lowest_bid_u6))
 		passed->lowest_bid_u6 = o->min_bid_u6;
-	passed->machine = why;
+	passed->machine = o;
 	return false;
 }
 
@@ -316,11 +384,13 @@ static int check_unseen(const struct pick *p, struct error *why)
 
 static int fail_none(const struct pick *p, const struct passed *passed, struct error *why)
 {
+	struct error inner = {0};
 	BUF low = {.max = 32};
 	int err;
 
-	if (passed->source.code)
-		return fail(why, passed->source.code, "%s", passed->source.text);
+	err = passed->source ? check_source(p->e, passed->source, why) : 0;
+	if (err)
+		return err;
 	if (passed->lowest_bid_u6 != UNKNOWN) {
 		put_money(&low, passed->lowest_bid_u6);
 		return fail(why, ERR_NO_MATCH,
@@ -328,9 +398,10 @@ static int fail_none(const struct pick *p, const struct passed *passed, struct e
 			    "bid=, or add wait=MINUTES",
 			    low.data);
 	}
-	if (passed->machine.code)
-		return fail(why, ERR_NO_MATCH, "offers match, but cannot be taken. %s",
-			    passed->machine.text);
+	if (passed->machine) {
+		pick_check(p->e, passed->machine, p->sp, true, &inner);
+		return fail(why, ERR_NO_MATCH, "offers match, but cannot be taken. %s", inner.text);
+	}
 	err = check_unseen(p, why);
 	if (err)
 		return err;
@@ -349,28 +420,54 @@ static bool cheaper(const struct pick *a, const struct pick *b)
 	return strcmp(a->offer->id, b->offer->id) < 0;
 }
 
+static void pick_scan(struct pick *p, const struct query_scan *scan, struct seller *sellers,
+		      int64_t saves_u6, struct passed *passed)
+{
+	const struct inventory *inv = p->e->inv;
+	const uint32_t *provider = inv->words[WORD_PROVIDER].of;
+
+	for (size_t i = query_scan_next(scan, 0); i < inv->count;
+	     i = query_scan_next(scan, i + 1)) {
+		const struct offer *o = &inv->offers[i];
+		struct seller *v = &sellers[provider[i]];
+		struct pick one = {.sp = p->sp};
+
+		if (!v->src || v->told)
+			continue;
+		/* In order of the list's price: from here on none is cheaper. */
+		if (p->offer && p->sp->bid_u6 == UNKNOWN && o->price_u6 - saves_u6 > p->price_u6)
+			return;
+		take(&one, o, &v->shape);
+		if (one.price_u6 != UNKNOWN &&
+		    (one.price_u6 > p->cap_u6 || (p->offer && !cheaper(&one, p))))
+			continue;
+		if (usable(p, o, v, passed) && in_scope(p, one.price_u6))
+			take(p, o, &v->shape);
+	}
+}
+
 int pick_best(struct pick *p, struct error *why)
 {
 	struct passed passed = {.lowest_bid_u6 = UNKNOWN};
-	const struct inventory *inv = p->e->inv;
-	struct query q = p->sp->query;
+	struct query q = p->sp->query, beside;
+	const struct query *levels[] = {&q, &beside};
+	struct query_scan *scan;
+	struct seller *sellers;
+	int64_t saves_u6;
+	bool looked;
 
 	/* Not the list's price for its own disk: the cap is on what this machine would cost. */
 	q.set &= ~(UINT32_C(1) << Q_MAX_PRICE);
 	p->offer = NULL;
-	for (size_t i = 0; inv && i < inv->count; i++) {
-		const struct offer *o = &inv->offers[i];
-		const struct source *src;
-		struct pick one = *p;
-
-		if (!query_match(&q, o) || !(src = source_of(p->e, o->provider)))
-			continue;
-		take(&one, o, src);
-		if (one.price_u6 != UNKNOWN &&
-		    (one.price_u6 > p->cap_u6 || (p->offer && !cheaper(&one, p))))
-			continue;
-		if (usable(p, o, src, &passed) && in_scope(p, o, one.price_u6))
-			take(p, o, src);
-	}
+	sellers = sellers_of(p, &saves_u6);
+	beside = beside_spec(p, saves_u6);
+	scan = query_scan_new(levels, ARRAY_LEN(levels), p->e->inv);
+	looked = scan != NULL;
+	if (looked)
+		pick_scan(p, scan, sellers, saves_u6, &passed);
+	free(sellers);
+	query_scan_free(scan);
+	if (!looked)
+		return fail(why, ERR_NO_MEMORY, "out of memory for a choice");
 	return p->offer ? 0 : fail_none(p, &passed, why);
 }

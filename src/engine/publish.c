@@ -1,46 +1,62 @@
 /*
  * From the sources' rows to the one immutable snapshot that everybody reads. Sorting ten thousand
- * offers takes about 10 ms, so a large market is sorted on a worker and swapped in by pointer; the
- * loop only copies it (2 ms). Loop thread. Tests: tests/unit/test_engine_market.c.
+ * offers and rendering their lines takes 15 to 70 ms, so that of a large market is made on a worker,
+ * from rows that the loop only lends, and swapped in by pointer. Loop thread. Tests:
+ * tests/unit/test_engine_market.c.
  */
 #include <string.h>
 
 #include "internal.h"
 
-#define PUBLISH_INLINE 512 /* offers that are sorted in well below a millisecond */
+#define PUBLISH_INLINE 128 /* offers whose snapshot takes less than a millisecond */
 
 struct publish {
 	struct engine *e; /* NULL: it is gone meanwhile */
-	struct offer *offers;
-	size_t count, changes;
+	struct lent {
+		struct market_loan *loan; /* NULL: its offers cannot be bought now */
+		size_t shown;
+	} * lent;
+	size_t source_count;
+	int64_t now_us;
 	struct inventory *before, *next;
+	struct inventory_change *diffs;
+	size_t diff_count;
 };
-
-static void count_change(void *arg, const struct offer *a, const struct offer *b)
-{
-	(void)a;
-	(void)b;
-	++*(size_t *)arg;
-}
 
 /* On a worker: `before` is immutable, and nobody here touches its count of references. */
 static void publish_sort(void *arg)
 {
 	struct publish *p = arg;
+	size_t room = 0, count = 0;
+	struct offer *offers;
 
-	p->next = inventory_new(p->offers, p->count, p->before->generation + 1);
+	for (size_t i = 0; i < p->source_count; i++)
+		room += p->lent[i].loan ? market_loan_rows(p->lent[i].loan) : 0;
+	offers = reallocarray(NULL, room + 1, sizeof(*offers));
+	CHECK(offers);
+	for (size_t i = 0; i < p->source_count; i++) {
+		struct lent *x = &p->lent[i];
+
+		x->shown = x->loan ? market_loan_put(x->loan, p->now_us, offers + count) : 0;
+		count += x->shown;
+	}
+	p->next = inventory_next(p->before, offers, count);
 	CHECK(p->next);
-	inventory_diff(p->before, p->next, count_change, &p->changes);
+	free(offers);
+	p->diffs = inventory_changes(p->before, p->next, &p->diff_count);
 }
 
 static void publish_swap(struct engine *e, struct publish *p)
 {
 	e->inv = inventory_ref(p->next);
 	for (struct door *d = e->doors; d; d = d->next)
-		d->changed(d, &(struct change){
-				      .kind = CH_MARKET, .before = p->before, .after = p->next});
+		d->changed(d, &(struct change){.kind = CH_MARKET,
+					       .before = p->before,
+					       .after = p->next,
+					       .diffs = p->diffs,
+					       .diff_count = p->diff_count});
 	inventory_unref(p->before); /* the engine's own; the job has another */
-	tell(e, CH_STATUS, NULL, NULL);
+	tell_soon(e, CH_STATUS);
 	/* Whoever waits for an offer looks again. */
 	for (size_t i = 0; i < e->life_count; i++) {
 		struct life *l = e->lives[i];
@@ -52,23 +68,49 @@ static void publish_swap(struct engine *e, struct publish *p)
 	}
 }
 
+static void drop_run(void *arg)
+{
+	inventory_unref(arg);
+}
+
+static void drop_done(void *arg)
+{
+	(void)arg;
+}
+
+/* Giving back a large one's memory takes a millisecond: on a worker, if nobody else has it. */
+static void drop_inventory(struct engine *e, struct inventory *inv)
+{
+	if (inv && inv->refs == 1 && inv->count > PUBLISH_INLINE && e && !e->stopping)
+		e->w->work(e->w->self, drop_run, drop_done, inv);
+	else
+		inventory_unref(inv);
+}
+
 static void publish_done(void *arg)
 {
 	struct publish *p = arg;
 	struct engine *e = p->e;
 	bool was = e && e->ready;
 
+	for (size_t i = 0; i < p->source_count; i++)
+		if (p->lent[i].loan)
+			market_loan_end(p->lent[i].loan);
 	if (e) {
 		e->publish = NULL;
-		if (p->changes && !e->stopping)
+		for (size_t i = 0; i < p->source_count; i++)
+			e->sources[i].offer_count = p->lent[i].shown;
+		if (p->diff_count && !e->stopping)
 			publish_swap(e, p);
 	}
-	inventory_unref(p->before);
-	inventory_unref(p->next);
-	free(p->offers);
+	drop_inventory(e, p->before);
+	drop_inventory(e, p->next);
+	free(p->lent);
+	free(p->diffs);
 	free(p);
 	if (!e)
 		return;
+	engine_wake(e, 0); /* who waited for the rows goes on */
 	if (e->publish_again) {
 		e->publish_again = false;
 		market_publish(e);
@@ -78,32 +120,37 @@ static void publish_done(void *arg)
 	for (size_t i = 0; i < e->source_count; i++)
 		e->ready = e->ready && (e->sources[i].fetched_us || e->sources[i].failures);
 	if (e->ready != was) /* it was `starting` until now */
-		tell(e, CH_STATUS, NULL, NULL);
+		tell_soon(e, CH_STATUS);
 }
 
-static void publish_gather(struct engine *e, struct publish *p)
+static void publish_lend(struct engine *e, struct publish *p)
 {
-	int64_t now = engine_now(e);
-	size_t room = 0;
-
-	for (size_t i = 0; i < e->source_count; i++)
-		room += market_rows(e->sources[i].market);
-	p->offers = xcalloc(room, sizeof(*p->offers));
+	p->now_us = engine_now(e);
+	p->source_count = e->source_count;
+	p->lent = xcalloc(e->source_count, sizeof(*p->lent));
 	for (size_t i = 0; i < e->source_count; i++) {
 		struct source *src = &e->sources[i];
 
 		/* What cannot be bought is not on the market. */
-		src->offer_count = src->enabled ? market_put(src->market, now, p->offers + p->count)
-						: 0;
-		src->unhide_us = market_unhide_us(src->market, now);
-		p->count += src->offer_count;
+		p->lent[i].loan = src->enabled ? market_lend(src->market) : NULL;
+		src->unhide_us = market_unhide_us(src->market, p->now_us);
 	}
 }
 
-void market_publish(struct engine *e)
+static size_t all_rows(const struct engine *e)
+{
+	size_t rows = 0;
+
+	for (size_t i = 0; i < e->source_count; i++)
+		rows += market_rows(e->sources[i].market);
+	return rows;
+}
+
+void publish_now(struct engine *e)
 {
 	struct publish *p;
 
+	e->publish_due = false;
 	if (e->stopping)
 		return;
 	if (e->publish) { /* what is being sorted is older than what the caller knows */
@@ -113,13 +160,25 @@ void market_publish(struct engine *e)
 	p = xcalloc(1, sizeof(*p));
 	*p = (struct publish){.e = e, .before = inventory_ref(e->inv)};
 	e->publish = p;
-	publish_gather(e, p);
-	if (p->count > PUBLISH_INLINE) {
+	publish_lend(e, p);
+	if (all_rows(e) > PUBLISH_INLINE) {
 		e->w->work(e->w->self, publish_sort, publish_done, p);
 		return;
 	}
 	publish_sort(p);
 	publish_done(p);
+}
+
+/* A small market shows at once. A large one in the engine's next turn: whatever changes it until then is
+ * in the same snapshot. */
+void market_publish(struct engine *e)
+{
+	if (all_rows(e) <= PUBLISH_INLINE) {
+		publish_now(e);
+		return;
+	}
+	e->publish_due = true;
+	engine_wake(e, 0);
 }
 
 void publish_forget(struct engine *e)

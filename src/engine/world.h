@@ -16,6 +16,12 @@ struct timer;
 struct probe;
 struct http_send;
 
+/* Work that may be long is done in slices: so much in one turn of the loop, the rest in the next turns,
+ * which begin after this pause. Not after 0: the loop serves its timers until none is due, so nobody
+ * else would have a turn. */
+#define TURN_US	      1000
+#define TURN_PAUSE_US 1
+
 enum log_level { LOG_DEBUG_, LOG_INFO_, LOG_WARN_, LOG_ERROR_, LOG_AUDIT_ /* no level hides it */ };
 
 /* err is 0, or a negative errno: the row is not on disk. */
@@ -100,6 +106,8 @@ struct http_reply {
 	const char *content_type; /* "" if absent */
 	const char *body;	  /* NUL-terminated behind len */
 	size_t len;
+	struct buf *
+		owner; /* of body: whoever needs it longer moves it from there, leaving {0}; or NULL */
 	int64_t retry_after_us; /* from Retry-After, both forms; or UNKNOWN */
 	int64_t date_us;	/* from Date, UTC; or UNKNOWN */
 	char text[200];		/* sentence, no secret, no URL */

@@ -205,6 +205,7 @@ void http_reply_fill(struct http_reply *r, const struct http_outcome *o, char *c
 	if (o->body->data) {
 		r->body = o->body->data;
 		r->len = o->body->len;
+		r->owner = o->body;
 	}
 	r->date_us = http_date_us(header_of(o->easy, "Date"));
 	r->retry_after_us = retry_after(header_of(o->easy, "Retry-After"), r->date_us);

@@ -333,8 +333,21 @@ static void *worker_main(void *arg)
 
 /* ---- the loop's side ---- */
 
-static void deliver(struct store *s)
+/* Back to the front; the next turn of the loop goes on there. */
+static void deliver_later(struct store *s, struct item_list *rest)
 {
+	pthread_mutex_lock(&s->lock);
+	items_move(rest, &s->done);
+	items_move(&s->done, rest);
+	if (s->wake)
+		uv_async_send(s->wake);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* In order, for `limit_us` at most: hundreds of sessions may have changed in one transaction. */
+static void deliver(struct store *s, int64_t limit_us)
+{
+	int64_t begun_us = clock_mono_us();
 	struct item_list done;
 	struct item *it;
 
@@ -343,6 +356,10 @@ static void deliver(struct store *s)
 	items_move(&done, &s->done);
 	pthread_mutex_unlock(&s->lock);
 	while ((it = done.first) != NULL) {
+		if (clock_mono_us() - begun_us >= limit_us) {
+			deliver_later(s, &done);
+			return;
+		}
 		done.first = it->next;
 		if (it->cb)
 			it->cb(it->arg, it->err);
@@ -352,7 +369,7 @@ static void deliver(struct store *s)
 
 static void wake_called(uv_async_t *h)
 {
-	deliver(h->data);
+	deliver(h->data, TURN_US);
 }
 
 /* The worker is woken once a turn of the loop, so that what one request writes (its row, its event)
@@ -478,7 +495,7 @@ static bool drain(struct store *s, int64_t deadline_us)
 	for (;;) {
 		if (s->done.first) {
 			pthread_mutex_unlock(&s->lock);
-			deliver(s); /* may write again: that is waited for too */
+			deliver(s, INT64_MAX); /* may write again: that is waited for too */
 			pthread_mutex_lock(&s->lock);
 		}
 		if (s->queue.first == NULL && !s->busy && s->done.first == NULL)

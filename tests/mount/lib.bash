@@ -21,8 +21,11 @@ export BIN_UNDER_TEST
 
 # gpufs_start [OPTION...]: mount in the background; options are gpufs's own (-o key=value …).
 gpufs_start() {
-	"$GPUFS_BIN" "$M" -o database_path="$DB" "$@"
+	"$GPUFS_BIN" "$M" -o database_path="$DB" "$@" || return
+	# A large market is put in order on a worker, a moment after the mount is there.
+	[[ "$*" != *synthetic_offers=* ]] || until_true 20 market_there
 }
+market_there() { ! grep -qw starting "$M/status"; }
 
 # The daemon's pid (the lock file names it) and its parent, the holder.
 daemon_pid() { head -n 1 "$DB.lock" | tr -dc 0-9; }

@@ -111,9 +111,12 @@ void fake_run(struct fake *f, int64_t us)
 
 /* ---- clock, chance, timers ---- */
 
-static int64_t now(void *self)
+static int64_t mono(void *self)
 {
-	return ((struct fake *)self)->now_us;
+	struct fake *f = self;
+
+	f->looked_us += f->look_us;
+	return f->now_us + f->looked_us;
 }
 
 static int64_t wall(void *self)
@@ -382,7 +385,7 @@ void fake_init(struct fake *f)
 			       .deployment = "test1"};
 	f->w = (struct world){.self = f,
 			      .wall_us = wall,
-			      .mono_us = now,
+			      .mono_us = mono,
 			      .random = chance,
 			      .timer_new = timer_new,
 			      .timer_set = timer_set,

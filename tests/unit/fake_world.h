@@ -52,6 +52,8 @@ struct fake {
 	struct provider *providers[1];
 	struct engine *e;
 	int64_t now_us, wall_step_us; /* the wall clock is set off by so much */
+	/* Every look at the monotonic clock takes so long: what bounds its turns by it can be seen. */
+	int64_t look_us, looked_us;
 	uint64_t seed;
 	struct fake_event *queue;
 	uint64_t order;

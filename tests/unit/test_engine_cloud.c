@@ -818,6 +818,28 @@ static void a_delete_without_effect(void **state)
 	books_are_right("x", 10);
 }
 
+/* The provider says that it is being deleted: a while that is believed, and its bill is over. */
+static void what_is_being_deleted_is_not_deleted_again_at_once(void **state)
+{
+	int64_t delete_us;
+
+	(void)state;
+	make_running("x");
+	f.destroy_effect = false;
+	assert_int_equal(fake_rmdir(&f, "x"), 0);
+	fake_run(&f, SECOND_US);
+	fake_force(&f, machine_of("x"), INST_STOPPING);
+	delete_us = fake_get(&f, "x")->delete_us;
+	assert_true(delete_us > 0);
+	fake_run(&f, 40 * SECOND_US);
+	assert_int_equal(f.destroys, 1);
+	assert_int_equal(fake_get(&f, "x")->delete_us, delete_us);
+	fake_run(&f, 5 * MINUTE_US);
+	assert_true(f.destroys > 1);
+	f.destroy_effect = true;
+	assert_true(fake_until(&f, "x", S_STOPPED, 10 * MINUTE_US));
+}
+
 /* ---- kill -9 between any two steps ---- */
 
 static void crash_at_every_step(void **state)
@@ -967,6 +989,7 @@ int main(void)
 		T(a_label_that_was_dropped),
 		T(a_machine_that_is_back_is_seen_by_lists),
 		T(a_delete_without_effect),
+		T(what_is_being_deleted_is_not_deleted_again_at_once),
 		T(crash_at_every_step),
 		T(another_way_to_be_reached),
 		T(no_way_to_be_reached),

@@ -991,9 +991,9 @@ static void local_sells_a_gpu_once(void **state)
 static void synthetic_is_the_same_every_time_and_never_sold(void **state)
 {
 	struct fixture *f = *state;
-	struct provider *p = provider_synthetic_new(7, 4900, 100),
-			*q = provider_synthetic_new(7, 4900, 100);
-	struct provider *r = provider_synthetic_new(8, 4900, 100);
+	struct provider *p = provider_synthetic_new(7, 4900, 100, 0),
+			*q = provider_synthetic_new(7, 4900, 100, 0);
+	struct provider *r = provider_synthetic_new(8, 4900, 100, 0);
 	struct seen a = act(f, p, CALL_OFFERS, NULL), b = act(f, q, CALL_OFFERS, NULL);
 	struct seen c = act(f, r, CALL_OFFERS, NULL);
 
@@ -1006,6 +1006,31 @@ static void synthetic_is_the_same_every_time_and_never_sold(void **state)
 	provider_synthetic_free(p);
 	provider_synthetic_free(q);
 	provider_synthetic_free(r);
+}
+
+static void synthetic_prices_change_as_the_seed_says(void **state)
+{
+	struct fixture *f = *state;
+	struct provider *p = provider_synthetic_new(7, 4900, 100, 1000),
+			*q = provider_synthetic_new(7, 4900, 100, 1000);
+	struct seen first = act(f, p, CALL_OFFERS, NULL), before = first;
+
+	assert_memory_equal(first.offers, act(f, q, CALL_OFFERS, NULL).offers,
+			    sizeof(first.offers));
+	for (int turn = 0; turn < 50; turn++) {
+		struct seen a = act(f, p, CALL_OFFERS, NULL), b = act(f, q, CALL_OFFERS, NULL);
+
+		assert_memory_equal(a.offers, b.offers, sizeof(a.offers));
+		for (size_t i = 0; i < ARRAY_LEN(a.offers); i++) {
+			int64_t now = a.offers[i].price_u6, base = first.offers[i].price_u6;
+
+			assert_int_not_equal(now, before.offers[i].price_u6);
+			assert_in_range(now, base * 94 / 100, base * 106 / 100);
+		}
+		before = a;
+	}
+	provider_synthetic_free(p);
+	provider_synthetic_free(q);
 }
 
 /* ---- all ---- */
@@ -1068,6 +1093,7 @@ int main(void)
 		TEST(local_offers_the_cpu),
 		TEST(local_sells_a_gpu_once),
 		TEST(synthetic_is_the_same_every_time_and_never_sold),
+		TEST(synthetic_prices_change_as_the_seed_says),
 	};
 
 	if (geteuid() != 0) {

@@ -139,13 +139,19 @@ static size_t refresh(struct market *m, struct world *w, const struct interests 
 
 static struct offer visible[WORLD_MAX];
 
-static size_t look(const struct market *m, int64_t now_us)
+static size_t look(struct market *m, int64_t now_us)
 {
-	assert_true(market_rows(m) <= WORLD_MAX);
-	return market_put(m, now_us, visible);
+	struct market_loan *l = market_lend(m);
+	size_t n;
+
+	assert_true(market_loan_rows(l) <= WORLD_MAX);
+	n = market_loan_put(l, now_us, visible);
+
+	market_loan_end(l);
+	return n;
 }
 
-static const struct offer *shown(const struct market *m, const char *id, int64_t now_us)
+static const struct offer *shown(struct market *m, const char *id, int64_t now_us)
 {
 	size_t n = look(m, now_us);
 
@@ -754,6 +760,69 @@ static void test_random(void **state)
 	free(w);
 }
 
+/* A worker reads the rows that were lent, whatever the market does meanwhile, and even when it is gone. */
+static void test_loan(void **state)
+{
+	struct world *w = world_new();
+	struct market *m = market_make(4, CAP);
+	struct market_loan *l;
+
+	(void)state;
+	for (int i = 0; i < 10; i++)
+		world_add(w, "L4", 100000 + i * 1000);
+	refresh(m, w, &nothing, 1);
+	assert_int_equal(look(m, 1), 10);
+	l = market_lend(m);
+	assert_true(market_gone(m, "cloud-2", 1)); /* it changes: it goes on with a copy */
+	assert_int_equal(market_loan_put(l, 1, visible), 10);
+	assert_int_equal(look(m, 1), 9); /* lends again meanwhile */
+	market_loan_end(l);
+	assert_int_equal(look(m, 1), 9);
+	l = market_lend(m);
+	market_failed(m, "cloud-3", "boot_failed", "", 1);
+	assert_int_equal(market_loan_put(l, 1, visible), 9);
+	market_whole(m, NULL, 0);
+	assert_int_equal(market_loan_put(l, 1, visible), 9);
+	market_loan_end(l);
+	assert_int_equal(look(m, 1), 0);
+	l = market_lend(m);
+	market_free(m);
+	assert_int_equal(market_loan_put(l, 1, visible), 0);
+	market_loan_end(l);
+	free(w);
+}
+
+/* A page that is put in slice by slice is the same page; what is taken between two slices stays away. */
+static void test_slices(void **state)
+{
+	struct world *w = world_new();
+	struct market *m = market_make(1, CAP);
+	struct page_ask ask;
+	struct result res;
+	size_t at = 0;
+
+	(void)state;
+	for (int i = 0; i < 30; i++)
+		world_add(w, "L4", 100000 + i * 1000);
+	market_begin(m, &nothing, 1);
+	assert_true(market_next(m, &ask));
+	res = world_search(w, &ask);
+	assert_int_equal(res.count, 30);
+	assert_false(market_page_slice(m, &res, &at, 20, 1));
+	assert_int_equal(at, 20);
+	assert_int_equal(look(m, 1), 20);
+	assert_false(market_complete(m));
+	market_gone(m, res.offers[3].id, 1);
+	market_gone(m, res.offers[25].id, 1);
+	assert_true(market_page_slice(m, &res, &at, 20, 1));
+	market_end(m);
+	assert_int_equal(at, 30);
+	assert_int_equal(look(m, 1), 28);
+	assert_true(market_complete(m));
+	market_free(m);
+	free(w);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -765,6 +834,7 @@ int main(void)
 		cmocka_unit_test(test_interest_words), cmocka_unit_test(test_bids),
 		cmocka_unit_test(test_gone),	       cmocka_unit_test(test_failures),
 		cmocka_unit_test(test_whole),	       cmocka_unit_test(test_random),
+		cmocka_unit_test(test_loan),	       cmocka_unit_test(test_slices),
 	};
 
 	return cmocka_run_group_tests_name("market", tests, NULL, NULL);

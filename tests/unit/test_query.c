@@ -426,6 +426,109 @@ static void test_random(void **state)
 	assert_true(accepted > 100);
 }
 
+/* ---- scans ---- */
+
+static uint64_t scan_rng = 20261129;
+
+static size_t pick_one_of(size_t n)
+{
+	scan_rng = scan_rng * UINT64_C(6364136223846793005) + 1442695040888963407u;
+	return (size_t)(scan_rng >> 33) % n;
+}
+
+#define ONE_OF(array) ((array)[pick_one_of(ARRAY_LEN(array))])
+
+static const char *const scan_models[] = {"RTX 4090",	    "RTX_4090", "A100",	    "A100 SXM4",
+					  "A100-SXM4-80GB", "CPU",	"RTX 4090D"};
+static const char *const scan_places[] = {"Texas, US", "US", "", "New-York, us", "Oslo, NO"};
+static const char *const scan_providers[] = {"local", "vastai", "Local", "toy"};
+static const int64_t scan_numbers[] = {UNKNOWN, 0, 1, 2, 24, 80, 900, 1000, 12400};
+
+static struct offer random_offer(size_t i)
+{
+	struct offer o = make("", ONE_OF(scan_models), ONE_OF(scan_numbers), ONE_OF(scan_numbers));
+
+	snprintf(o.id, sizeof(o.id), "o-%03zu", i);
+	COPY(o.provider, ONE_OF(scan_providers));
+	COPY(o.location, ONE_OF(scan_places));
+	o.gpu_count = ONE_OF(scan_numbers);
+	o.reliability_m = ONE_OF(scan_numbers);
+	o.confidence_m = ONE_OF(scan_numbers);
+	o.cuda_m = ONE_OF(scan_numbers);
+	o.available = pick_one_of(8) > 0;
+	o.interruptible = pick_one_of(4) == 0;
+	return o;
+}
+
+/* Few conditions, or nothing would match. */
+static struct query random_query(void)
+{
+	struct query q = {0};
+
+	for (enum query_key k = 0; k < Q_KEY_COUNT; k++) {
+		if (pick_one_of(10))
+			continue;
+		q.set |= UINT32_C(1) << k;
+		q.num[k] = k == Q_INTERRUPTIBLE ? (int64_t)pick_one_of(2) : ONE_OF(scan_numbers);
+	}
+	q.gpu_exact = pick_one_of(4) == 0;
+	COPY(q.text[Q_GPU], ONE_OF(scan_models));
+	COPY(q.text[Q_LOCATION], ONE_OF(scan_places));
+	COPY(q.text[Q_PROVIDER], ONE_OF(scan_providers));
+	return q;
+}
+
+static bool plain_match(const struct query *levels, size_t n, const struct offer *o)
+{
+	bool said = false;
+
+	for (size_t i = 0; i < n; i++) {
+		if (!query_match_said(&levels[i], o))
+			return false;
+		said = said || levels[i].set & UINT32_C(1) << Q_INTERRUPTIBLE;
+	}
+	return said || !o->interruptible;
+}
+
+/* A scan says of every offer what the comparison of one offer says, wherever it begins. */
+static void test_scan(void **state)
+{
+	size_t matches = 0, misses = 0;
+
+	(void)state;
+	for (int round = 0; round < 3000; round++) {
+		struct offer offers[60];
+		struct query q[QUERY_LEVELS_MAX];
+		const struct query *levels[QUERY_LEVELS_MAX];
+		size_t n = pick_one_of(ARRAY_LEN(offers) + 1);
+		size_t depth = pick_one_of(2) ? 1 : 1 + pick_one_of(QUERY_LEVELS_MAX);
+		struct inventory *inv;
+		struct query_scan *scan;
+
+		for (size_t i = 0; i < n; i++)
+			offers[i] = random_offer(i);
+		for (size_t i = 0; i < depth; i++) {
+			q[i] = random_query();
+			levels[i] = &q[i];
+		}
+		inv = inventory_new(offers, n, 1);
+		scan = query_scan_new(levels, depth, inv);
+		assert_non_null(scan);
+		for (size_t from = pick_one_of(n + 1), at = n, i = n + 1; i-- > from;) {
+			bool match = i < n && plain_match(q, depth, &inv->offers[i]);
+
+			at = match ? i : at;
+			matches += match;
+			misses += !match;
+			assert_int_equal(query_scan_next(scan, i), at);
+		}
+		query_scan_free(scan);
+		inventory_unref(inv);
+	}
+	assert_true(matches > 3000 && misses > 3000);
+	query_scan_free(NULL);
+}
+
 static void test_table(void **state)
 {
 	(void)state;
@@ -445,6 +548,7 @@ int main(void)
 		cmocka_unit_test(test_match),	 cmocka_unit_test(test_best),
 		cmocka_unit_test(test_why),	 cmocka_unit_test(test_random),
 		cmocka_unit_test(test_table),	 cmocka_unit_test(test_interruptible),
+		cmocka_unit_test(test_scan),
 	};
 
 	return cmocka_run_group_tests_name("query", tests, NULL, NULL);

@@ -579,84 +579,6 @@ static void last_is_per_reader(void **state)
 	assert_int_equal(uid, ALICE);
 }
 
-static void make_offers(struct offer *o, size_t n)
-{
-	memset(o, 0, n * sizeof(*o));
-	for (size_t i = 0; i < n; i++) {
-		snprintf(o[i].id, sizeof(o[i].id), "local-%zu", i);
-		COPY(o[i].provider, "local");
-		COPY(o[i].gpu_type, "RTX 4090");
-		o[i].price_u6 = (int64_t)((i * 7919) % n);
-		o[i].available = true;
-		o[i].min_bid_u6 = o[i].reliability_m = o[i].max_duration_hours = o[i].cuda_m =
-			UNKNOWN;
-	}
-}
-
-/* Lists inventory/ to its end; returns the number of entries, which must come by growing serial. */
-static size_t list_offers(void)
-{
-	struct ctx x = fake_ctx(OBJ_ROOT, 0, ALICE);
-	uint64_t after = 0, serial, found;
-	size_t n = 0;
-	char name[256];
-
-	for (; object_classes[OBJ_OFFER].next(&x, after, &serial, name); after = serial, n++) {
-		struct ctx o = fake_ctx(OBJ_OFFER, serial, ALICE);
-
-		assert_true(serial > after);
-		assert_true(object_classes[OBJ_OFFER].find(&x, name, &found));
-		assert_int_equal(found, serial);
-		assert_true(object_classes[OBJ_OFFER].resolve(&o));
-		assert_string_equal(o.offer->id, name);
-		assert_int_equal(offer_serial(&fake_mount, name), serial);
-	}
-	return n;
-}
-
-static void offers_are_found_and_listed(void **state)
-{
-	struct offer o[50];
-	struct ctx x = fake_ctx(OBJ_ROOT, 0, ALICE);
-	uint64_t serial, before;
-
-	(void)state;
-	make_offers(o, ARRAY_LEN(o));
-	assert_int_equal(list_offers(), 0);
-	fake_market(o, 50);
-	assert_int_equal(list_offers(), 50);
-	assert_true(object_classes[OBJ_OFFER].find(&x, "local-7", &before));
-	assert_false(object_classes[OBJ_OFFER].find(&x, "local-50", &serial));
-	fake_market(o, 10);
-	assert_int_equal(list_offers(), 10);
-	assert_true(object_classes[OBJ_OFFER].find(&x, "local-7", &serial));
-	assert_int_equal(serial, before); /* a name keeps its node id */
-	assert_true(fake_engine.looked > 0);
-}
-
-static void colliding_names_keep_their_serials(void **state)
-{
-	struct offer o[60];
-	uint64_t serials[60];
-
-	(void)state;
-	offer_index_free(fake_mount.offers);
-	fake_mount.offers = offer_index_new_masked(7); /* seven hashes for sixty names */
-	make_offers(o, ARRAY_LEN(o));
-	fake_market(o, 60);
-	assert_int_equal(list_offers(), 60);
-	for (size_t i = 0; i < 60; i++)
-		serials[i] = offer_serial(&fake_mount, o[i].id);
-	for (size_t round = 0; round < 5; round++) { /* other prices, the same names */
-		for (size_t i = 0; i < 60; i++)
-			o[i].price_u6 = (int64_t)((i * 31 + round * 17) % 60);
-		fake_market(o, 60);
-		assert_int_equal(list_offers(), 60);
-		for (size_t i = 0; i < 60; i++)
-			assert_int_equal(serials[i], offer_serial(&fake_mount, o[i].id));
-	}
-}
-
 static void an_offer(void **state)
 {
 	struct offer o[1];
@@ -664,7 +586,12 @@ static void an_offer(void **state)
 	struct ctx x = fake_ctx(OBJ_ROOT, 0, ALICE);
 
 	(void)state;
-	make_offers(o, 1);
+	memset(o, 0, sizeof(o));
+	COPY(o[0].id, "local-0");
+	COPY(o[0].provider, "local");
+	COPY(o[0].gpu_type, "RTX 4090");
+	o[0].price_u6 = 1000;
+	o[0].min_bid_u6 = o[0].max_duration_hours = o[0].cuda_m = UNKNOWN;
 	o[0].reliability_m = 987;
 	o[0].vram_gb = 24;
 	o[0].gpu_count = 2;
@@ -705,8 +632,6 @@ int main(void)
 		TEST(wait_gone_is_the_receipt),
 		TEST(orders_reach_the_engine_once),
 		TEST(last_is_per_reader),
-		TEST(offers_are_found_and_listed),
-		TEST(colliding_names_keep_their_serials),
 		TEST(an_offer),
 	};
 

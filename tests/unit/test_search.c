@@ -71,7 +71,7 @@ static uint64_t look_up(const char *path)
 			fail_msg("%s: %s", w, why.text);
 		q = query_table_find(fake_mount.queries, serial);
 		assert_non_null(q);
-		query_node_ref(q);
+		query_node_ref(fake_mount.queries, q);
 	}
 	return serial;
 }
@@ -289,7 +289,7 @@ static void the_table_is_bounded(void **state)
 	held = look_up("gpu=T4");
 	assert_int_equal(get("gpu=A100", NULL, &parent), 0);
 	assert_int_equal(get("min_vram=1", query_table_find(t, parent), &serial), 0);
-	query_node_ref(query_table_find(t, serial)); /* the child is held, its parent is not */
+	query_node_ref(t, query_table_find(t, serial)); /* the child is held, its parent is not */
 	for (int i = 0; i < 3 * QUERY_NODES_MAX; i++) {
 		snprintf(name, sizeof(name), "max_price=%d", i + 1);
 		assert_int_equal(get(name, NULL, &serial), 0);
@@ -313,8 +313,8 @@ static void a_full_table_drops_the_oldest(void **state)
 	for (int i = 0; i < 2 * QUERY_NODES_MAX; i++) {
 		snprintf(name, sizeof(name), "max_price=%d", i + 1);
 		assert_int_equal(get(name, NULL, &serial), 0);
-		query_node_ref(query_table_find(t, serial));
-		query_node_ref(query_table_find(t, serial));
+		query_node_ref(t, query_table_find(t, serial));
+		query_node_ref(t, query_table_find(t, serial));
 		second = i == 1 ? serial : second;
 		first = i == 0 ? serial : first;
 	}

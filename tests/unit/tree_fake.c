@@ -21,7 +21,7 @@ void fake_free(void)
 {
 	query_table_free(fake_mount.queries);
 	offer_index_free(fake_mount.offers);
-	buf_free(&fake_mount.cached);
+	mount_text_unref(&fake_mount, fake_mount.cached);
 	for (size_t i = 0; i < FAKE_SESSIONS; i++)
 		session_free(&fake_engine.sessions[i]);
 	inventory_unref(fake_engine.inv);
@@ -303,22 +303,35 @@ void mount_counters(const struct mount *m, struct buf *out)
 	buf_puts(out, "LOOKUP 1\n");
 }
 
-const struct buf *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version)
+struct shared_text *mount_cached(struct mount *m, uint64_t nodeid, uint64_t version)
 {
-	if (m->cached_id != nodeid || m->cached_version != version || !m->cached.data)
+	if (m->cached_id != nodeid || m->cached_version != version || !m->cached)
 		return NULL;
 	m->cache_hits++;
-	return &m->cached;
+	m->cached->refs++;
+	return m->cached;
 }
 
-const struct buf *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version, struct buf *take)
+struct shared_text *mount_cache(struct mount *m, uint64_t nodeid, uint64_t version,
+				struct buf *take)
 {
-	buf_free(&m->cached);
-	m->cached = *take;
+	mount_text_unref(m, m->cached);
+	m->cached = xcalloc(1, sizeof(*m->cached));
+	m->cached->refs = 2; /* the fake's and the caller's */
+	m->cached->text = *take;
 	memset(take, 0, sizeof(*take));
 	m->cached_id = nodeid;
 	m->cached_version = version;
-	return &m->cached;
+	return m->cached;
+}
+
+void mount_text_unref(struct mount *m, struct shared_text *t)
+{
+	(void)m;
+	if (!t || --t->refs)
+		return;
+	buf_free(&t->text);
+	free(t);
 }
 
 uint64_t node_id(enum object class, uint64_t serial, unsigned field)

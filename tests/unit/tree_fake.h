@@ -29,7 +29,7 @@ struct mount {
 	struct query_table *queries;
 	struct offer_index *offers;
 	const char *last_error;
-	struct buf cached; /* one text is enough */
+	struct shared_text *cached; /* one text is enough */
 	uint64_t cached_id, cached_version;
 	int cache_hits;
 };
