@@ -167,8 +167,8 @@ bool faketd_event(struct faketd *f, int64_t now_us, const char *id, enum faketd_
 	case FTE_VANISH:
 		v->gone_us = now_us;
 		break;
-	case FTE_STOP:
-		v->stop_us = now_us;
+	case FTE_STOP: /* what is stopped was so since then: it was billed so */
+		v->stop_us = v->stop_us < now_us ? v->stop_us : now_us;
 		break;
 	case FTE_RUN:
 		v->run_us = v->address_us = v->login_us = now_us;
@@ -201,7 +201,23 @@ void faketd_set_credit(struct faketd *f, int64_t now_us, int64_t credit_u6)
 	f->c.credit_u6 += credit_u6 - td_credit_u6(f, now_us);
 }
 
+void faketd_be_kind(struct faketd *f)
+{
+	faketd_no_faults(f);
+	f->c.drift_ppm = f->c.stale_ppm = f->c.lag_us = 0;
+	f->key_dead = false;
+}
+
 /* ---- what tests see ---- */
+
+/* Where its SSH is: on 22 of its own address, else where 22 is forwarded to. */
+static int ssh_port(const struct td_vm *v)
+{
+	for (int i = 0; i < v->forward_count; i++)
+		if (v->inside[i] == 22)
+			return v->outside[i];
+	return v->address ? 22 : 0;
+}
 
 size_t faketd_count(const struct faketd *f)
 {
@@ -230,6 +246,8 @@ void faketd_view(const struct faketd *f, int64_t now_us, size_t i, struct faketd
 				    .vcpus = v->vcpus,
 				    .ram_gb = v->ram_gb,
 				    .disk_gb = v->disk_gb,
+				    .ip = v->ip,
+				    .ssh_port = ssh_port(v),
 				    .login = td_vm_login(v, now_us)};
 }
 
@@ -250,15 +268,6 @@ void faketd_set_endpoint(struct faketd *f, int64_t number, const char *host, int
 	for (int i = 0; i < v->forward_count; i++)
 		if (v->inside[i] == 22)
 			v->outside[i] = port;
-}
-
-/* Where its SSH is: on 22 of its own address, else where 22 is forwarded to. */
-static int ssh_port(const struct td_vm *v)
-{
-	for (int i = 0; i < v->forward_count; i++)
-		if (v->inside[i] == 22)
-			return v->outside[i];
-	return v->address ? 22 : 0;
 }
 
 /* Type and bytes of a key line, without its comment. */

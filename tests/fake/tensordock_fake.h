@@ -124,6 +124,8 @@ bool faketd_event(struct faketd *f, int64_t now_us, const char *id, enum faketd_
 const char *faketd_add_foreign(struct faketd *f, int64_t now_us, const char *name);
 void faketd_set_key_dead(struct faketd *f, bool dead);
 void faketd_set_credit(struct faketd *f, int64_t now_us, int64_t credit_u6);
+/* Faults and chances off; lists tell the truth: the second phase of a simulation. */
+void faketd_be_kind(struct faketd *f);
 
 /* ---- only for tests ---- */
 
@@ -135,9 +137,11 @@ struct faketd_view {
 	int64_t created_us, running_us, gone_us; /* NEVER is INT64_MAX */
 	int64_t price_u6, rate_u6, billed_u6;
 	int64_t vcpus, ram_gb, disk_gb;
+	const char *ip;
+	int ssh_port; /* there; 0: none */
 	bool login;
 };
-size_t faketd_count(const struct faketd *f);
+size_t faketd_count(const struct faketd *f); /* all that ever were, and those that will be */
 void faketd_view(const struct faketd *f, int64_t now_us, size_t i, struct faketd_view *out);
 /* Key lines that cloud-init installed for `user`; none before logins work. */
 void faketd_keys(const struct faketd *f, int64_t now_us, int64_t number, struct buf *out);

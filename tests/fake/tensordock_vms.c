@@ -62,9 +62,10 @@ static int64_t least(int64_t a, int64_t b)
 	return a < b ? a : b;
 }
 
+/* Neither factor can lose precision, and the product does not fit 64 bits. */
 static int64_t cost(int64_t u6, int64_t us)
 {
-	return us > 0 ? u6 * (us / SECOND_US) / 3600 : 0;
+	return us > 0 ? (int64_t)((__int128)u6 * us / HOUR_US) : 0;
 }
 
 int64_t td_vm_billed_u6(const struct td_vm *v, int64_t now_us)

@@ -3,9 +3,14 @@
 
 #include "sim.h"
 
+static bool is_its(const struct sim_machine *m, const struct session *of)
+{
+	return !strcmp(m->cloud->kind->name, of->provider) && !strcmp(m->id, of->instance_id);
+}
+
 static bool session_settled(struct sim *s, const struct session *of, char *why, size_t size)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
 	switch ((enum session_state)of->state) {
 	case S_DRAFT:
@@ -17,8 +22,10 @@ static bool session_settled(struct sim *s, const struct session *of, char *why, 
 		break;
 	case S_RUNNING:
 		for (size_t i = 0; i < s->machine_count; i++) {
-			fakevast_view(s->cloud, s->now_us, i, &v);
-			if (v.id == strtoll(of->instance_id, NULL, 10) && v.alive)
+			if (!is_its(&s->machines[i], of))
+				continue;
+			sim_see(s, &s->machines[i], &v);
+			if (v.alive)
 				return true;
 		}
 		snprintf(why, size, "%s is running, and its machine %s is not there", of->name,
@@ -43,21 +50,22 @@ static bool session_settled(struct sim *s, const struct session *of, char *why, 
 /* Everything of ours that lives belongs to a session that is running on it. */
 static bool machines_settled(struct sim *s, char *why, size_t size)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 	int64_t number;
 
 	for (size_t i = 0; i < s->machine_count; i++) {
+		const struct sim_machine *m = &s->machines[i];
 		const struct session *of;
 
-		fakevast_view(s->cloud, s->now_us, i, &v);
-		if (v.foreign || !v.alive)
+		sim_see(s, m, &v);
+		if (m->attempt == SIZE_MAX || !v.alive)
 			continue;
-		of = sim_owner(s, v.label, &number);
-		if (of && of->state == S_RUNNING && strtoll(of->instance_id, NULL, 10) == v.id)
+		of = sim_owner(s, s->attempts[m->attempt].label, &number);
+		if (of && of->state == S_RUNNING && is_its(m, of))
 			continue;
 		snprintf(why, size,
-			 "machine %lld (%s, %s) lives and belongs to nobody who runs on it",
-			 (long long)v.id, v.label, v.status);
+			 "machine %s (%s, %s) lives and belongs to nobody who runs on it", m->id,
+			 s->attempts[m->attempt].label, v.status);
 		return false;
 	}
 	return true;
@@ -65,14 +73,33 @@ static bool machines_settled(struct sim *s, char *why, size_t size)
 
 /* So many machines vanished that lists are doubted, and not one of ours is left: then the engine decides
  * nothing (the key could be another account's) until people do. What waits for that waits. */
+static bool braked_at(struct sim *s, const struct sim_cloud *c, const char *alarms)
+{
+	char line[60];
+	struct sim_view v;
+
+	snprintf(line, sizeof line, "\tbrake\t%s\t", c->kind->name);
+	if (!strstr(alarms, line))
+		return false;
+	for (size_t i = 0; i < s->machine_count; i++) {
+		if (s->machines[i].cloud != c || s->machines[i].attempt == SIZE_MAX)
+			continue;
+		sim_see(s, &s->machines[i], &v);
+		if (v.alive)
+			return false;
+	}
+	return true;
+}
+
 static bool braked(struct sim *s)
 {
-	struct fakevast_meter m;
 	BUF alarms = {0};
 
-	fakevast_meter(s->cloud, s->now_us, &m);
 	engine_alarms(s->e, &alarms);
-	return !m.alive_ours && alarms.data && strstr(alarms.data, "machines are missing");
+	for (size_t i = 0; i < s->cloud_count; i++)
+		if (alarms.data && braked_at(s, &s->clouds[i], alarms.data))
+			return true;
+	return false;
 }
 
 bool sim_settled(struct sim *s, char *why, size_t size)
@@ -100,7 +127,7 @@ bool sim_settled(struct sim *s, char *why, size_t size)
 void sim_audit(struct sim *s)
 {
 	bool undecided = braked(s);
-	struct fakevast_view v;
+	struct sim_view v;
 
 	s->counts->braked += undecided;
 	for (size_t i = 0; i < s->session_count && !s->lost_disk && !undecided; i++) {
@@ -116,9 +143,11 @@ void sim_audit(struct sim *s)
 			sim_wrong(s, "a purchase that was durable is forgotten: %s", x->id);
 	}
 	for (size_t i = 0; i < s->machine_count; i++) {
-		fakevast_view(s->cloud, s->now_us, i, &v);
-		if (v.foreign && !v.alive)
-			sim_wrong(s, "somebody else's machine %lld is gone", (long long)v.id);
+		if (s->machines[i].attempt != SIZE_MAX)
+			continue;
+		sim_see(s, &s->machines[i], &v);
+		if (!v.alive)
+			sim_wrong(s, "somebody else's machine %s is gone", s->machines[i].id);
 	}
 	for (size_t i = 0; i < s->order_count; i++)
 		if (s->orders[i]->answers != 1)

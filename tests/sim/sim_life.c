@@ -7,7 +7,6 @@
  */
 #include <string.h>
 
-#include "../../providers/providers.h"
 #include "sim.h"
 
 #define DOWN_MIN_US SECOND_US
@@ -17,13 +16,18 @@
 
 /* Everything must settle within ten minutes, plus what a proof or a limit needs:
  * - an unsure create, or one that a crash left open, is void only by lists begun after the provider's
- *   lag (Vast.ai: 600 s) since the last restart;
+ *   lag (Vast.ai: 600 s, TensorDock: 300 s) since the last restart;
  * - a machine that will never boot or take a login is given up after the boot and the SSH limit;
  * - orphans (only after the database was lost) wait while fresh books only observe, and their grace. */
 static int64_t settle_limit_us(const struct sim *s)
 {
-	int64_t limit = 10 * MINUTE_US + s->provider->lag_us + s->p.boot_timeout_us +
-			s->p.ssh_verify_timeout_us;
+	int64_t limit = 10 * MINUTE_US + s->p.boot_timeout_us + s->p.ssh_verify_timeout_us;
+	int64_t lag_us = 0;
+
+	for (size_t i = 0; i < s->cloud_count; i++)
+		if (s->clouds[i].provider->lag_us > lag_us)
+			lag_us = s->clouds[i].provider->lag_us;
+	limit += lag_us;
 
 	if (s->clock_stepped) /* a wait that began before a step back lasts so much longer */
 		limit += 10 * MINUTE_US;
@@ -36,15 +40,18 @@ static int64_t settle_limit_us(const struct sim *s)
 
 void sim_start(struct sim *s)
 {
+	struct provider *providers[SIM_CLOUDS];
 	struct error why = {0};
 
+	for (size_t i = 0; i < s->cloud_count; i++)
+		providers[i] = s->clouds[i].provider;
 	s->process++;
 	s->dead = false;
 	s->started_us = s->now_us;
 	/* Another boot of the machine: the monotonic clock begins anew. */
 	s->mono_base_us = chance_below(&s->trouble, 30 * DAY_US);
 	sim_tell(s, "gpufs: started, process %u", s->process);
-	s->e = engine_new(&s->w, &s->p, s->providers, 1);
+	s->e = engine_new(&s->w, &s->p, providers, s->cloud_count);
 	engine_add_door(s->e, &s->door);
 	for (size_t i = 0; i < s->disk.row_count; i++)
 		if (engine_load(s->e, &s->disk.rows[i], &why)) {
@@ -69,7 +76,10 @@ static void process_free(struct sim *s)
 	s->e = NULL;
 	sim_lose_events(s);
 	s->now_us = now_us;
-	s->open_https = 0;
+	for (size_t i = 0; i < s->cloud_count; i++)
+		s->clouds[i].open_https = 0;
+	for (size_t i = 0; i < s->machine_count; i++)
+		s->machines[i].deletes = 0;
 }
 
 void sim_kill(struct sim *s, const char *where)
@@ -223,33 +233,27 @@ static void policy_init(struct policy *p)
 			     .default_disk_gb = 16};
 }
 
-static struct fakevast *cloud_new_for(struct sim *s)
+static void add_cloud(struct sim *s, size_t number)
 {
-	struct fakevast_config c;
+	const struct sim_cloud_kind *k = sim_cloud_kinds[number];
+	struct sim_cloud *c = &s->clouds[s->cloud_count++];
+	struct account account = {.key = k->key, .balance_id = k->balance_id};
 
-	fakevast_defaults(&c);
-	c.seed = chance_next(&s->trouble);
-	c.epoch_us = SIM_EPOCH_US;
-	c.offers = chance_between(&s->trouble, 4, 24);
-	c.sample_ppm = chance_below(&s->trouble, 2) * 250000;
-	c.stale_ppm = chance_below(&s->trouble, 2) * 250000;
-	c.storage_rows = c.breaking_rows = chance_below(&s->trouble, 2);
-	c.terse = true;
-	c.boot_min_us = 10 * SECOND_US;
-	c.boot_max_us = chance_between(&s->trouble, 20, 180) * SECOND_US;
-	c.lag_us = chance_below(&s->trouble, 3) ? 0 : chance_below(&s->trouble, 60 * SECOND_US);
-	c.lag_gone_us = chance_below(&s->trouble, 3) ? 0 : chance_below(&s->trouble, MINUTE_US);
-	c.credit_u6 = chance_below(&s->trouble, 10) ? 1000000000 : 2000000;
-	c.own_ssh = true;
-	return fakevast_new(&c);
+	COPY(account.base_url, k->base_url);
+	COPY(account.image, k->image);
+	if (k->balance_id)
+		COPY(account.balance_url, k->base_url);
+	*c = (struct sim_cloud){.kind = k, .number = number};
+	c->provider = k->provider_new(&account);
+	CHECK(c->provider);
+	c->state = k->make(&s->trouble);
 }
 
-void sim_begin(struct sim *s, uint64_t seed, FILE *story, struct sim_counts *counts)
+void sim_begin(struct sim *s, uint64_t seed, unsigned clouds, FILE *story,
+	       struct sim_counts *counts)
 {
 	struct chance seeds = {seed};
 	struct chance *const all[] = {&s->own, &s->people, &s->trouble, &s->net, &s->boundary};
-	struct account account = {
-		.base_url = "https://cloud.test", .key = FAKEVAST_KEY, .image = "image:tag"};
 
 	memset(s, 0, sizeof *s);
 	s->seed = seed;
@@ -262,12 +266,13 @@ void sim_begin(struct sim *s, uint64_t seed, FILE *story, struct sim_counts *cou
 	sim_disk_world(&s->w);
 	sim_net_world(&s->w);
 	policy_init(&s->p);
-	s->provider = provider_vastai_new(&account);
-	CHECK(s->provider);
-	s->providers[0] = s->provider;
 	s->disk.delay_us = 300;
 	s->disk.ballast = true;
-	s->cloud = cloud_new_for(s);
+	if (!clouds)
+		clouds = (unsigned)chance_between(&s->trouble, 1, SIM_ALL_CLOUDS);
+	for (size_t i = 0; i < SIM_CLOUDS; i++)
+		if (clouds & 1u << i)
+			add_cloud(s, i);
 	s->lying = chance_below(&s->trouble, 4) == 0;
 	s->beyond_lag = chance_below(&s->trouble, 4) == 0;
 	s->clock_days = chance_below(&s->trouble, 8) == 0;
@@ -281,8 +286,10 @@ void sim_end(struct sim *s)
 	process_free(s);
 	sim_orders_free(s);
 	sim_disk_free(s);
-	fakevast_free(s->cloud);
-	provider_vastai_free(s->provider);
+	for (size_t i = 0; i < s->cloud_count; i++) {
+		s->clouds[i].kind->free(s->clouds[i].state);
+		s->clouds[i].kind->provider_free(s->clouds[i].provider);
+	}
 	free(s->attempts);
 	free(s->machines);
 	free(s->sessions);
@@ -290,7 +297,7 @@ void sim_end(struct sim *s)
 
 bool sim_life(struct sim *s, uint64_t seed, FILE *story, struct sim_counts *counts)
 {
-	sim_begin(s, seed, story, counts);
+	sim_begin(s, seed, 0, story, counts);
 	sim_start(s);
 	sim_run_until(s, SECOND_US);
 	safety(s);

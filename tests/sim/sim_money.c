@@ -12,8 +12,6 @@
 
 #include "sim.h"
 
-#define DESTROY_US (3 * SECOND_US) /* a DELETE takes a moment at the cloud */
-
 static int64_t size_of(int64_t u6)
 {
 	return u6 < 0 ? -u6 : u6;
@@ -28,6 +26,24 @@ static bool owned(const struct sim *s, const struct sim_machine *m)
 	       of->instance_state != I_NONE;
 }
 
+/* That session; NULL: it is not, or no process lives. */
+static const struct session *owner(const struct sim *s, const struct sim_machine *m)
+{
+	return s->e && m->attempt != SIZE_MAX && owned(s, m) ? engine_by_id(s->e, m->session)
+							     : NULL;
+}
+
+/* By the rate that was told last, in micro-dollars; what is less than one is kept for the next time. */
+static int64_t charge(struct sim_machine *m, int64_t us)
+{
+	int64_t whole_u6;
+
+	m->charged_n9 += cost_of(m->seen_rate_u6 * 1000, us);
+	whole_u6 = m->charged_n9 / 1000;
+	m->charged_n9 %= 1000;
+	return whole_u6;
+}
+
 /* It lives, or again, although it was told to be gone; since when nobody knows. */
 static void deny(const struct sim *s, struct sim_machine *m, int64_t price_u6)
 {
@@ -38,40 +54,53 @@ static void deny(const struct sim *s, struct sim_machine *m, int64_t price_u6)
 	m->denied_us = m->told_gone_us;
 }
 
+/* A DELETE was accepted: from then on it costs nothing by its record, unless it turns out to stand. Then it
+ * cost all the time. */
+static void note_end(const struct sim *s, struct sim_machine *m, const struct session *of)
+{
+	if (!of || !of->delete_us == !m->ended_us)
+		return;
+	if (m->ended_us)
+		m->unknown_u6 += cost_of(m->seen_rate_u6, s->now_us - m->ended_us);
+	m->ended_us = of->delete_us ? s->now_us : 0;
+}
+
 void sim_money_watch(struct sim *s)
 {
 	int64_t dt = s->now_us - s->watched_us, charged_u6;
-	struct fakevast_view v;
+	struct sim_view v;
 
 	if (dt <= 0)
 		return;
 	s->watched_us = s->now_us;
 	for (size_t i = 0; i < s->machine_count; i++) {
 		struct sim_machine *m = &s->machines[i];
+		const struct session *of = owner(s, m);
 
 		if (m->attempt == SIZE_MAX)
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
-		charged_u6 = m->told_gone ? 0 : cost_of(m->seen_rate_u6, dt);
+		sim_see(s, &s->machines[i], &v);
+		note_end(s, m, of);
+		charged_u6 = m->told_gone || m->ended_us ? 0 : charge(m, dt);
 		m->unknown_u6 += size_of(v.billed_u6 - m->billed_u6 - charged_u6);
 		/* What lives on, or again, against the provider's own word is booked at the rate that it
 		 * had when it was deleted. */
 		if (m->denied_us && v.alive)
 			m->unknown_u6 += cost_of(v.price_u6, dt);
 		/* By whatever answer: it knows. */
-		if (s->e && owned(s, m) &&
-		    session_rate_u6(engine_by_id(s->e, m->session)) == v.rate_u6)
+		if (of && session_rate_u6(of) == v.rate_u6)
 			m->seen_rate_u6 = v.rate_u6;
 		m->billed_u6 = v.billed_u6;
 		m->died = m->died || !v.alive;
-		if (m->told_gone && v.alive && s->now_us > m->told_gone_us + DESTROY_US)
+		if (m->told_gone && v.alive &&
+		    s->now_us > m->told_gone_us + m->cloud->kind->destroy_us)
 			deny(s, m, v.price_u6);
-		if (v.running_us >= 0 && strcmp(v.status, "running"))
+		if (v.ill)
 			m->stopped_us = s->now_us;
 	}
 }
 
-void sim_money_exists(struct sim *s, struct sim_machine *m, const struct fakevast_view *v)
+void sim_money_exists(struct sim *s, struct sim_machine *m, const struct sim_view *v)
 {
 	const struct sim_attempt *a = &s->attempts[m->attempt];
 	int64_t dear_u6 = v->price_u6 > a->price_u6 ? v->price_u6 : a->price_u6;
@@ -90,15 +119,28 @@ static int64_t taken_rate(const struct sim *s, const struct sim_machine *m,
 {
 	const struct session *of = engine_by_id(s->e, m->session);
 
-	if (!r->alive) /* a list that lags shows what is gone as it was */
-		return m->seen_rate_u6;
+	/* A list that lags shows what is gone as it was; where that was not known, it costs its price. */
+	if (!r->alive)
+		return owned(s, m) && session_rate_u6(of) == r->price_u6 ? r->price_u6
+									 : m->seen_rate_u6;
 	if (owned(s, m) && of->state == S_RUNNING && !m->told_running &&
 	    session_rate_u6(of) == r->price_u6)
 		return r->price_u6;
 	return r->rate_u6;
 }
 
-static void told_alive(struct sim *s, struct sim_machine *m, const struct sim_rate *r, bool plain)
+/* It is there; what it costs is not said, or not yet. */
+static void told_exists(struct sim *s, struct sim_machine *m, int64_t price_u6)
+{
+	if (!m->told_gone)
+		return;
+	m->denied_us = 0;
+	deny(s, m, price_u6);
+	m->told_gone = false;
+	sim_tell(s, "told: machine %s is there", m->id);
+}
+
+static void told_rate(struct sim *s, struct sim_machine *m, const struct sim_rate *r, bool plain)
 {
 	const struct sim_attempt *a = &s->attempts[m->attempt];
 	int64_t since_us = s->now_us - a->sent_us, rate_u6, first_u6;
@@ -111,22 +153,18 @@ static void told_alive(struct sim *s, struct sim_machine *m, const struct sim_ra
 			       : cost_of(r->price_u6, since_us);
 	if (!m->told && first_u6 > m->unknown_u6)
 		m->unknown_u6 = first_u6;
-	if (m->told_gone) {
-		m->denied_us = 0;
-		deny(s, m, r->price_u6);
-	}
-	if (!m->told || m->told_gone || m->seen_rate_u6 != rate_u6)
-		sim_tell(s, "told: machine %lld costs %lld micro-dollars an hour", (long long)m->id,
+	told_exists(s, m, r->price_u6);
+	if (!m->told || m->seen_rate_u6 != rate_u6)
+		sim_tell(s, "told: machine %s costs %lld micro-dollars an hour", m->id,
 			 (long long)rate_u6);
 	m->told = true;
-	m->told_gone = false;
 	m->seen_rate_u6 = rate_u6;
 }
 
 static void told_gone(struct sim *s, struct sim_machine *m)
 {
 	if (!m->told_gone)
-		sim_tell(s, "told: machine %lld is not there", (long long)m->id);
+		sim_tell(s, "told: machine %s is not there", m->id);
 	if (!m->told_gone)
 		m->told_gone_us = s->now_us;
 	m->told_gone = true;
@@ -148,29 +186,32 @@ static bool believed(const struct sim *s, const struct sim_machine *m, const str
 }
 
 /* What is gone costs until the first list without it or the DELETE; a query alone ends no bill. */
-void sim_money_told(struct sim *s, enum fakevast_op op, int64_t id, const struct sim_rate *rates,
-		    size_t rate_count, const struct fake_http_reply *r, bool plain)
+void sim_money_told(struct sim *s, const struct sim_cloud *c, enum sim_op op, const char *id,
+		    const struct sim_rate *rates, size_t rate_count,
+		    const struct fake_http_reply *r, bool plain)
 {
 	const char *body = r->body.data ? r->body.data : "";
-	bool whole = strstr(body, "\"next_token\": null") != NULL;
-	char needle[40];
+	bool all = op == SIM_LIST && plain && c->kind->is_whole_list(body);
 
-	if (op != FV_LIST && op != FV_GET && (op != FV_DESTROY || !plain))
-		return;
-	if (r->status != 200 && !(r->status == 404 && strstr(body, "no_such_instance")))
+	if ((op != SIM_LIST && op != SIM_GET && (op != SIM_DESTROY || !plain)) ||
+	    !c->kind->speaks(op, r))
 		return;
 	for (size_t i = 0; i < rate_count; i++) {
 		struct sim_machine *m = &s->machines[i];
+		enum sim_word word;
 
-		if (m->attempt == SIZE_MAX || (op != FV_LIST && m->id != id) || awaited(s, m))
+		if (m->cloud != c || m->attempt == SIZE_MAX ||
+		    (op != SIM_LIST && strcmp(m->id, id)) || awaited(s, m))
 			continue;
-		snprintf(needle, sizeof needle, "\"id\": %lld,", (long long)m->id);
-		if (op == FV_DESTROY)
+		word = op == SIM_DESTROY ? WORD_NONE : c->kind->word(body, m->id);
+		/* A DELETE that is under way ends the bill itself. */
+		if (op == SIM_DESTROY ||
+		    (all && word == WORD_NONE && !rates[i].alive && !m->deletes))
 			told_gone(s, m);
-		else if (strstr(body, needle) && (plain || believed(s, m, &rates[i])))
-			told_alive(s, m, &rates[i], plain);
-		else if (plain && op == FV_LIST && whole && !rates[i].alive)
-			told_gone(s, m);
+		else if (word == WORD_EXISTS && plain)
+			told_exists(s, m, rates[i].price_u6);
+		else if (word == WORD_RATE && (plain || believed(s, m, &rates[i])))
+			told_rate(s, m, &rates[i], plain);
 	}
 }
 
@@ -188,14 +229,14 @@ void sim_money_runs(struct sim *s, const struct session *of)
 /* Recorded times are of this clock: what is charged now is off by the step. */
 void sim_money_clock(struct sim *s, int64_t step_us)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
 	for (size_t i = 0; i < s->machine_count; i++) {
 		struct sim_machine *m = &s->machines[i];
 		const struct session *of = m->attempt == SIZE_MAX ? NULL
 								  : engine_by_id(s->e, m->session);
 
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		if (m->attempt == SIZE_MAX ||
 		    (!v.alive && !(of && owned(s, m) && of->instance_state != I_GONE)))
 			continue;
@@ -257,14 +298,14 @@ static void audit_session(struct sim *s, const struct session *of)
 {
 	int64_t meter = 0, slack = sim_session_of(s, of->id)->unknown_u6 + 10, most = 0;
 	int64_t books = session_cost_u6(of, sim_wall_us(s));
-	struct fakevast_view v;
+	struct sim_view v;
 
 	for (size_t i = 0; i < s->machine_count; i++) {
 		const struct sim_machine *m = &s->machines[i];
 
 		if (strcmp(m->session, of->id))
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		meter += v.billed_u6;
 		slack += m->unknown_u6 + (m->told ? 0 : v.billed_u6);
 		most = v.price_u6 > most ? v.price_u6 : most;

@@ -1,5 +1,5 @@
 /*
- * The network: HTTP to the cloud's state machine, where effect and answer are separate draws (sim_trouble.c
+ * The network: HTTP to the clouds' state machines, where effect and answer are separate draws (sim_trouble.c
  * sets the fault, the cloud carries it out); SSH logins, key pairs and workers in virtual time. What a
  * dead process asks for never leaves it. See sim.h.
  */
@@ -20,67 +20,74 @@ struct http_send {
 	struct sim_event *ev;
 	http_cb cb;
 	void *arg;
-	enum fakevast_op op;
-	int64_t id, asked_us, delay_us;
-	enum fakevast_fault_kind fault;
+	struct sim_cloud *cloud;
+	enum sim_op op;
+	char id[96]; /* in the path; "" */
+	int64_t asked_us, delay_us;
+	unsigned fault;
 	struct fake_http_reply r;
 	struct sim_rate *rates; /* of each machine when the answer was made */
 	size_t rate_count;
 	bool whole, sent, mute;
 };
 
-/* What the engine asks for, and nothing else. */
-static const struct {
-	enum http_method method;
-	const char *path; /* '#': a number, and the call's id */
-	enum fakevast_op op;
-} calls[] = {
-	{HTTP_POST, "/api/v0/bundles/", FV_SEARCH},
-	{HTTP_PUT, "/api/v0/asks/#/", FV_CREATE},
-	{HTTP_GET, "/api/v1/instances/", FV_LIST},
-	{HTTP_GET, "/api/v0/instances/#/", FV_GET},
-	{HTTP_DELETE, "/api/v0/instances/#/", FV_DESTROY},
-	{HTTP_POST, "/api/v0/instances/#/ssh/", FV_ATTACH},
-	{HTTP_GET, "/api/v0/users/current/", FV_ACCOUNT},
-	{HTTP_GET, "/api/v0/template/", FV_TEMPLATES},
+const char *const sim_op_names[SIM_OP_COUNT] = {
+	"search", "create", "list", "get", "destroy", "attach", "account", "templates", "boot",
 };
+const struct sim_cloud_kind *const sim_cloud_kinds[SIM_CLOUDS] = {&sim_vastai, &sim_tensordock};
 
-static bool path_is(const char *path, const char *pattern, int64_t *id)
+static bool path_is(const char *path, const char *pattern, char id[96])
 {
-	*id = 0;
+	size_t n;
+
+	id[0] = '\0';
 	for (; *pattern; pattern++) {
 		if (*pattern != '#') {
 			if (*path++ != *pattern)
 				return false;
 			continue;
 		}
-		if (*path < '0' || *path > '9')
+		n = strcspn(path, "/?");
+		if (!n || n >= 96)
 			return false;
-		while (*path >= '0' && *path <= '9')
-			*id = *id * 10 + (*path++ - '0');
+		snprintf(id, 96, "%.*s", (int)n, path);
+		path += n;
 	}
 	return !*path || *path == '?';
 }
 
-static enum fakevast_op op_of(enum http_method method, const char *path, int64_t *id)
+static enum sim_op op_of(const struct sim_cloud_kind *k, enum http_method method, const char *path,
+			 char id[96])
 {
-	for (size_t i = 0; i < ARRAY_LEN(calls); i++)
-		if (calls[i].method == method && path_is(path, calls[i].path, id))
-			return calls[i].op;
-	*id = 0;
-	return FV_UNKNOWN;
+	for (size_t i = 0; i < k->call_count; i++)
+		if (k->calls[i].method == method && path_is(path, k->calls[i].path, id))
+			return k->calls[i].op;
+	id[0] = '\0';
+	return SIM_OP_COUNT;
 }
 
-static void label_of(const struct http_args *args, char out[64])
+/* Whose URL it is; *target becomes its path and query. */
+static struct sim_cloud *cloud_of(struct sim *s, const char *url, const char **target)
 {
-	static const char member[] = "\"label\":\"";
+	for (size_t i = 0; i < s->cloud_count; i++) {
+		size_t n = strlen(s->clouds[i].kind->base_url);
+
+		*target = url + n;
+		if (!strncmp(url, s->clouds[i].kind->base_url, n) && url[n] == '/')
+			return &s->clouds[i];
+	}
+	return NULL;
+}
+
+static void label_of(const struct http_args *args, const char *member, char out[64])
+{
 	const char *at = args->body ? strstr(args->body, member) : NULL;
 	size_t n;
 
 	out[0] = '\0';
 	if (!at)
 		return;
-	at += sizeof member - 1;
+	at += strlen(member);
 	n = strcspn(at, "\"");
 	if (n < 64)
 		snprintf(out, 64, "%.*s", (int)n, at);
@@ -95,13 +102,6 @@ static void send_free(void *arg)
 	free(h);
 }
 
-/* The answer's bytes are as without a fault. */
-static bool is_plain(enum fakevast_fault_kind k)
-{
-	return k == FVF_NONE || k == FVF_SLOW || k == FVF_DRIP || k == FVF_CHUNKED ||
-	       k == FVF_IGNORED || k == FVF_LINGER || k == FVF_RESURRECT;
-}
-
 static void answer(struct sim *s, void *arg)
 {
 	struct http_send *h = arg;
@@ -112,7 +112,9 @@ static void answer(struct sim *s, void *arg)
 			       .body = ""};
 
 	if (!h->mute)
-		s->open_https--;
+		h->cloud->open_https--;
+	if (h->op == SIM_DESTROY && !h->mute)
+		sim_delete_over(s, h->cloud, h->id);
 	sim_boundary(s, "before an answer");
 	if (h->whole && !h->mute && !s->dead) {
 		r.status = h->r.status;
@@ -126,7 +128,8 @@ static void answer(struct sim *s, void *arg)
 	}
 	h->cb(h->arg, &r);
 	if (r.status && !s->dead)
-		sim_money_told(s, h->op, h->id, h->rates, h->rate_count, &h->r, is_plain(h->fault));
+		sim_money_told(s, h->cloud, h->op, h->id, h->rates, h->rate_count, &h->r,
+			       h->cloud->kind->fault(h->op, h->fault).plain);
 	sim_boundary(s, "after an answer");
 	send_free(h);
 }
@@ -148,34 +151,57 @@ static void deliver(struct http_send *h, const struct http_args *args, int64_t l
 	}
 }
 
-static void check_args(struct sim *s, const struct http_args *args, enum fakevast_op op)
+static void check_args(struct sim *s, const struct sim_cloud *c, const struct http_args *args,
+		       enum sim_op op)
 {
-	if (op == FV_UNKNOWN)
+	const struct sim_cloud_kind *k = c->kind;
+
+	if (op == SIM_OP_COUNT)
 		sim_wrong(s, "a request that no part of the dialect makes: %s %s",
 			  http_method_names[args->method], args->url);
-	if (strstr(args->url, FAKEVAST_KEY))
+	if (strstr(args->url, k->key) || (k->balance_id && strstr(args->url, k->balance_id)))
 		sim_wrong(s, "the key stands in a URL");
 	if (args->timeout_us <= 0 || args->connect_us <= 0 || !args->reply_max)
 		sim_wrong(s, "a request without limits");
-	if (s->open_https >= OPEN_MAX)
+	if (c->open_https >= OPEN_MAX)
 		sim_wrong(s, "more than %d requests at once", OPEN_MAX);
-	if (op == FV_CREATE && !args->fresh)
+	if (op == SIM_CREATE && !args->fresh)
 		sim_wrong(s, "a create that may be resent on an old connection");
 }
 
 static void note_rates(struct sim *s, struct http_send *h)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
-	if (h->op != FV_LIST && h->op != FV_GET && h->op != FV_DESTROY)
+	if (h->op != SIM_LIST && h->op != SIM_GET && h->op != SIM_DESTROY)
 		return;
 	h->rates = xcalloc(s->machine_count + 1, sizeof *h->rates);
 	h->rate_count = s->machine_count;
 	for (size_t i = 0; i < h->rate_count; i++) {
-		fakevast_view(s->cloud, s->now_us, i, &v);
-		h->rates[i] = (struct sim_rate){v.rate_u6, v.price_u6, v.alive,
-						!strcmp(v.status, "running")};
+		if (s->machines[i].cloud != h->cloud)
+			continue;
+		sim_see(s, &s->machines[i], &v);
+		h->rates[i] = (struct sim_rate){v.rate_u6, v.price_u6, v.alive, v.running};
 	}
+}
+
+static void tell_call(struct sim *s, const struct http_send *h, const char *about)
+{
+	const char *how = h->whole ? "answered" : h->sent ? "no whole answer" : "never arrived";
+
+	if (h->op == SIM_LIST && !h->fault && h->r.status == 200)
+		return;
+	sim_tell(s, "%s: %s %s%s%s: %s, status %d", h->cloud->kind->name,
+		 h->op < SIM_OP_COUNT ? sim_op_names[h->op] : "unknown", about,
+		 h->fault ? ", fault " : "", h->fault ? h->cloud->kind->fault_name(h->fault) : "",
+		 how, h->r.status);
+}
+
+static const char *type_of(const struct http_args *args)
+{
+	if (!args->body)
+		return NULL;
+	return args->form ? "application/x-www-form-urlencoded" : "application/json";
 }
 
 static void ask_cloud(struct sim *s, struct http_send *h, const struct http_args *args,
@@ -185,20 +211,20 @@ static void ask_cloud(struct sim *s, struct http_send *h, const struct http_args
 	struct fake_http_request q = {.method = http_method_names[args->method],
 				      .target = target,
 				      .auth = value ? value + 2 : NULL,
-				      .content_type = args->body ? "application/json" : NULL,
+				      .content_type = type_of(args),
 				      .body = args->body,
 				      .len = args->body_len,
 				      .reused = !args->fresh};
 	char label[64];
 
-	if (h->op == FV_CREATE) {
-		label_of(args, label);
-		sim_rules_create(s, label);
-	} else if (h->op == FV_DESTROY) {
-		sim_rules_delete(s, h->id);
+	if (h->op == SIM_CREATE) {
+		label_of(args, h->cloud->kind->label_member, label);
+		sim_rules_create(s, h->cloud, label);
+	} else if (h->op == SIM_DESTROY) {
+		sim_rules_delete(s, h->cloud, h->id);
 	}
-	h->fault = sim_draw_fault(s, h->op);
-	fakevast_request(s->cloud, s->now_us, &q, &h->r);
+	h->fault = sim_draw_fault(s, h->cloud, h->op);
+	h->cloud->kind->request(h->cloud->state, s->now_us, &q, &h->r);
 	sim_machines_look(s);
 	note_rates(s, h);
 	s->counts->requests++;
@@ -207,34 +233,26 @@ static void ask_cloud(struct sim *s, struct http_send *h, const struct http_args
 	sim_hash(s, target, strlen(target));
 	sim_hash(s, &h->r.body.len, sizeof h->r.body.len);
 	sim_hash(s, h->r.body.data, h->r.body.len < HASHED_MAX ? h->r.body.len : HASHED_MAX);
-	if (h->op != FV_LIST || h->fault || h->r.status != 200)
-		sim_tell(s, "provider: %s %s%s%s: %s, status %d", fakevast_op_names[h->op],
-			 h->op == FV_CREATE ? label : target, h->fault ? ", fault " : "",
-			 h->fault ? fakevast_fault_name(h->fault) : "",
-			 h->whole  ? "answered"
-			 : h->sent ? "no whole answer"
-				   : "never arrived",
-			 h->r.status);
+	tell_call(s, h, h->op == SIM_CREATE ? label : target);
 }
 
 static struct http_send *http(void *self, const struct http_args *args, http_cb cb, void *arg)
 {
 	struct sim *s = self;
 	struct http_send *h = xcalloc(1, sizeof *h);
-	const char *host = strstr(args->url, "://"), *target;
+	const char *target;
 
-	CHECK(host && !args->body == !args->body_len);
-	target = strchr(host + 3, '/');
-	CHECK(target);
 	*h = (struct http_send){.s = s, .cb = cb, .arg = arg, .asked_us = s->now_us};
-	h->op = op_of(args->method, target, &h->id);
+	h->cloud = cloud_of(s, args->url, &target);
+	CHECK(h->cloud && !args->body == !args->body_len);
+	h->op = op_of(h->cloud->kind, args->method, target, h->id);
 	h->delay_us = 1000;
 	sim_boundary(s, "before a request");
 	h->mute = s->dead;
 	if (!s->dead) {
-		check_args(s, args, h->op);
+		check_args(s, h->cloud, args, h->op);
 		ask_cloud(s, h, args, target);
-		s->open_https++;
+		h->cloud->open_https++;
 		sim_boundary(s, "after a request");
 	}
 	h->ev = sim_later(s, h->delay_us, answer, send_free, h);
@@ -246,7 +264,7 @@ static void http_cancel(void *self, struct http_send *h)
 	struct sim *s = self;
 
 	if (!h->mute)
-		s->open_https--;
+		h->cloud->open_https--;
 	sim_cancel(s, h->ev);
 	send_free(h);
 }
@@ -257,24 +275,44 @@ struct probe {
 	probe_cb cb;
 	void *arg;
 	struct sim_event *ev;
-	int64_t id;
+	char host[64], user[16];
+	int64_t port;
 	char key[200], pinned[80];
 };
 
-static enum probe_verdict login(struct sim *s, const struct probe *p, char host_key[80])
+static bool is_at(const struct sim_machine *m, const struct probe *p)
 {
-	struct fakevast_view v;
+	return !strcmp(m->host, p->host) && (m->ports[0] == p->port || m->ports[1] == p->port);
+}
+
+static enum probe_verdict login_at(struct sim *s, const struct sim_machine *m,
+				   const struct probe *p, char host_key[80])
+{
+	const struct sim_cloud_kind *k = m->cloud->kind;
 	BUF keys = {0};
 
-	snprintf(host_key, 80, "ssh-ed25519 AAAAhost%lld", (long long)p->id);
+	snprintf(host_key, 80, "ssh-ed25519 AAAAhost%s", m->id);
+	if (strcmp(p->user, k->user))
+		sim_wrong(s, "a login as %s at %s", p->user, k->name);
+	if (p->pinned[0] && strcmp(p->pinned, host_key))
+		return PROBE_HOST_KEY;
+	k->keys(m->cloud->state, s->now_us, m->at, &keys);
+	if (!keys.data || !strstr(keys.data, p->key))
+		return PROBE_LOGIN_REFUSED;
+	sim_tell(s, "ssh: the login at machine %s works", m->id);
+	return PROBE_OK;
+}
+
+static enum probe_verdict login(struct sim *s, const struct probe *p, char host_key[80])
+{
+	struct sim_view v;
+
 	for (size_t i = 0; i < s->machine_count; i++) {
-		fakevast_view(s->cloud, s->now_us, i, &v);
-		if (v.id != p->id || !v.alive || !v.login || chance_hit(&s->net, 100))
+		if (!is_at(&s->machines[i], p))
 			continue;
-		if (p->pinned[0] && strcmp(p->pinned, host_key))
-			return PROBE_HOST_KEY;
-		fakevast_keys(s->cloud, s->now_us, v.id, &keys);
-		return keys.data && strstr(keys.data, p->key) ? PROBE_OK : PROBE_LOGIN_REFUSED;
+		sim_see(s, &s->machines[i], &v);
+		if (v.alive && v.login && !chance_hit(&s->net, 100))
+			return login_at(s, &s->machines[i], p, host_key);
 	}
 	return PROBE_NOT_YET;
 }
@@ -282,13 +320,9 @@ static enum probe_verdict login(struct sim *s, const struct probe *p, char host_
 static void probe_run(struct sim *s, void *arg)
 {
 	struct probe *p = arg;
-	char host_key[80];
-	enum probe_verdict v = PROBE_NOT_YET;
+	char host_key[80] = "";
+	enum probe_verdict v = s->dead ? PROBE_NOT_YET : login(s, p, host_key);
 
-	if (!s->dead)
-		v = login(s, p, host_key);
-	if (!s->dead && v == PROBE_OK)
-		sim_tell(s, "ssh: the login at machine %lld works", (long long)p->id);
 	p->cb(p->arg, v, v == PROBE_OK || v == PROBE_LOGIN_REFUSED ? host_key : "",
 	      "as the machine is");
 	free(p);
@@ -300,8 +334,9 @@ static struct probe *probe(void *self, const struct probe_args *args, probe_cb c
 	struct probe *p = xcalloc(1, sizeof *p);
 
 	CHECK(args->private_key->bytes && args->port > 0 && args->public_key);
-	*p = (struct probe){.cb = cb, .arg = arg};
-	p->id = args->host[0] == 'm' ? strtoll(args->host + 1, NULL, 10) : 0;
+	*p = (struct probe){.cb = cb, .arg = arg, .port = args->port};
+	COPY(p->host, args->host);
+	COPY(p->user, args->user);
 	COPY(p->key, args->public_key);
 	COPY(p->pinned, args->host_key);
 	p->ev = sim_later(s, chance_between(&s->net, 20000, 300000), probe_run, free, p);

@@ -106,12 +106,16 @@ static void spec_text(struct sim *s, struct buf *b)
 		"max_price=3 hours=12",
 		"min_vram=40 max_price=9 hours=1 interruptible=1 bid=1.5",
 		"max_price=9 hours=2 interruptible=1 bid=0.4",
+		"provider=vastai max_price=9 hours=2",
+		"provider=tensordock max_price=3 hours=1",
 	};
 	static const char *const wishes[] = {
 		" wait=max",
 		" wait=10m",
 		" retries=2 retry_scope=any",
 		" retries=5",
+		" retries=4 retry_scope=any wait=max",
+		" vcpus=4 ram_gb=16 disk_gb=150",
 		" disk_gb=40",
 		" ssh_public_key=" A_KEY,
 		" ssh_timeout_minutes=2",
@@ -266,14 +270,14 @@ void sim_person(struct sim *s)
 	}
 }
 
-bool sim_want(struct sim *s, const char *name, bool gone)
+bool sim_want(struct sim *s, const char *name, const char *spec)
 {
 	const struct caller *who = &people[0];
 	const struct session *of = s->dead ? NULL : engine_by_name(s->e, name);
 
 	if (s->dead || s->order_count + 4 > ARRAY_LEN(s->orders))
 		return false;
-	if (gone) {
+	if (!spec) {
 		if (!of)
 			return true;
 		sim_tell(s, "%s: rmdir %s", who->name, name);
@@ -285,7 +289,7 @@ bool sim_want(struct sim *s, const char *name, bool gone)
 		sim_tell(s, "%s: mkdir %s", who->name, name);
 		engine_mkdir(s->e, who, name, 0750, answered, order(s, "mkdir", name, NULL));
 	} else if (of->state == S_DRAFT) {
-		write_text(s, who, of, "max_price=30 hours=3 wait=max retries=5\n");
+		write_text(s, who, of, spec);
 	}
 	return of && of->state == S_RUNNING;
 }

@@ -32,12 +32,20 @@ const struct session *sim_owner(const struct sim *s, const char *label, int64_t 
 	return engine_by_id(s->e, id);
 }
 
-static struct sim_machine *machine_of(struct sim *s, int64_t id)
+static struct sim_machine *machine_of(struct sim *s, const struct sim_cloud *c, const char *id)
 {
 	for (size_t i = 0; i < s->machine_count; i++)
-		if (s->machines[i].id == id)
+		if (s->machines[i].cloud == c && !strcmp(s->machines[i].id, id))
 			return &s->machines[i];
 	return NULL;
+}
+
+static bool is_met(const struct sim *s, const struct sim_cloud *c, size_t at)
+{
+	for (size_t i = 0; i < s->machine_count; i++)
+		if (s->machines[i].cloud == c && s->machines[i].at == at)
+			return true;
+	return false;
 }
 
 static size_t attempt_of(const struct sim *s, const char *label)
@@ -48,48 +56,71 @@ static size_t attempt_of(const struct sim *s, const char *label)
 	return SIZE_MAX;
 }
 
-/* Machines that came to be at the cloud since the last look. */
+static void meet(struct sim *s, struct sim_cloud *c, size_t at)
+{
+	struct sim_machine *m;
+	struct sim_identity who;
+	struct sim_view v;
+
+	s->machines = sim_grow(s->machines, s->machine_count, &s->machine_cap, sizeof *s->machines);
+	m = &s->machines[s->machine_count++];
+	c->kind->meet(c->state, s->now_us, at, &who);
+	*m = (struct sim_machine){
+		.cloud = c, .at = at, .ports = {who.ports[0], who.ports[1]}, .attempt = SIZE_MAX};
+	COPY(m->id, who.id);
+	COPY(m->host, who.host);
+	s->dirty = true;
+	if (who.foreign)
+		return;
+	m->attempt = attempt_of(s, who.label);
+	if (m->attempt == SIZE_MAX) {
+		sim_wrong(s, "machine %s bears %s, which no create bore", m->id, who.label);
+		return;
+	}
+	COPY(m->session, s->attempts[m->attempt].session);
+	sim_see(s, m, &v);
+	sim_money_exists(s, m, &v);
+	sim_tell(s, "machine %s exists at %s, at %lld micro-dollars an hour: %s", m->id,
+		 c->kind->name, (long long)v.price_u6, who.label);
+}
+
+/* Machines that came to be at the clouds since the last look. Some are counted before they come to be. */
 void sim_machines_look(struct sim *s)
 {
-	char host[32];
+	for (size_t i = 0; i < s->cloud_count; i++) {
+		struct sim_cloud *c = &s->clouds[i];
+		size_t n = c->kind->count(c->state);
+		struct sim_view v;
 
-	while (s->machine_count < fakevast_count(s->cloud)) {
-		struct sim_machine *m;
-		struct fakevast_view v;
-
-		s->machines = sim_grow(s->machines, s->machine_count, &s->machine_cap,
-				       sizeof *s->machines);
-		fakevast_view(s->cloud, s->now_us, s->machine_count, &v);
-		m = &s->machines[s->machine_count++];
-		*m = (struct sim_machine){.id = v.id, .attempt = SIZE_MAX};
-		snprintf(host, sizeof host, "m%lld.sim", (long long)v.id);
-		fakevast_set_endpoint(s->cloud, v.id, host, 10000, 20000);
-		s->dirty = true;
-		if (v.foreign)
-			continue;
-		m->attempt = attempt_of(s, v.label);
-		if (m->attempt == SIZE_MAX) {
-			sim_wrong(s, "machine %lld bears %s, which no create bore", (long long)v.id,
-				  v.label);
-			continue;
+		for (size_t at = c->met; at < n; at++) {
+			if (is_met(s, c, at))
+				continue;
+			c->kind->view(c->state, s->now_us, at, &v);
+			if (v.created_us <= s->now_us)
+				meet(s, c, at);
 		}
-		COPY(m->session, s->attempts[m->attempt].session);
-		sim_money_exists(s, m, &v);
-		sim_tell(s, "machine %lld exists, at %lld micro-dollars an hour: %s",
-			 (long long)v.id, (long long)v.price_u6, v.label);
+		while (c->met < n && is_met(s, c, c->met))
+			c->met++;
 	}
 }
 
 /* Its existence could be hidden from the engine: it came later than the provider's lag (with room for its
  * lists), it was gone and came back, or answers lied: two lists, or a list and a query. */
-static bool hidden(const struct sim *s, const struct sim_machine *m, const struct fakevast_view *v)
+static bool hidden(const struct sim *s, const struct sim_machine *m, const struct sim_view *v)
 {
 	const struct sim_attempt *a = &s->attempts[m->attempt];
-	unsigned lies = s->list_lies - a->list_lies;
+	unsigned lies = m->cloud->list_lies - a->list_lies;
 
-	if (v->created_us > a->sent_us + s->provider->lag_us - 2 * MINUTE_US || m->died)
+	if (v->created_us > a->sent_us + m->cloud->provider->lag_us - 2 * MINUTE_US || m->died)
 		return true;
-	return s->lost_disk || lies >= 2 || (lies && s->get_lies);
+	/* Until lists show it, they need not lie. */
+	lies += s->now_us < v->created_us + SIM_LISTS_LAG_US;
+	return s->lost_disk || lies >= 2 || (lies && m->cloud->get_lies);
+}
+
+static const char *label_of(const struct sim *s, const struct sim_machine *m)
+{
+	return m->attempt == SIZE_MAX ? "" : s->attempts[m->attempt].label;
 }
 
 /* ---- creates ---- */
@@ -97,19 +128,28 @@ static bool hidden(const struct sim *s, const struct sim_machine *m, const struc
 /* An earlier machine of the same session lives: did the engine have to know? */
 static void check_alone(struct sim *s, const char *session, const char *label)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
 	for (size_t i = 0; i < s->machine_count; i++) {
 		if (strcmp(s->machines[i].session, session))
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		if (v.alive && !hidden(s, &s->machines[i], &v))
-			sim_wrong(s, "create of %s, while machine %lld (%s) of this session lives",
-				  label, (long long)v.id, v.label);
+			sim_wrong(s, "create of %s, while machine %s of this session lives (%s)",
+				  label, s->machines[i].id, label_of(s, &s->machines[i]));
 	}
 }
 
-void sim_rules_create(struct sim *s, const char *label)
+static void count_move(struct sim *s, const struct sim_cloud *c, const char *session)
+{
+	for (size_t i = s->attempt_count; i-- > 0;)
+		if (!strcmp(s->attempts[i].session, session)) {
+			s->counts->moved += s->attempts[i].cloud != c;
+			return;
+		}
+}
+
+void sim_rules_create(struct sim *s, const struct sim_cloud *c, const char *label)
 {
 	int64_t number = 0;
 	const struct session *of = sim_owner(s, label, &number);
@@ -126,57 +166,71 @@ void sim_rules_create(struct sim *s, const char *label)
 	if (of->state != S_PROVISIONING || of->attempt_cause || strcmp(of->label, label))
 		sim_wrong(s, "create of %s, which is not wanted: %s is %s", label, of->name,
 			  state_name((enum session_state)of->state));
+	if (strcmp(of->provider, c->kind->name))
+		sim_wrong(s, "create of %s at %s, and its record says %s", label, c->kind->name,
+			  of->provider);
 	check_alone(s, of->id, label);
+	count_move(s, c, of->id);
 	s->attempts = sim_grow(s->attempts, s->attempt_count, &s->attempt_cap, sizeof *s->attempts);
 	a = &s->attempts[s->attempt_count++];
-	*a = (struct sim_attempt){
-		.sent_us = s->now_us, .price_u6 = of->price_u6, .list_lies = s->list_lies};
+	*a = (struct sim_attempt){.cloud = c,
+				  .sent_us = s->now_us,
+				  .price_u6 = of->price_u6,
+				  .list_lies = c->list_lies};
 	COPY(a->label, label);
 	COPY(a->session, of->id);
 }
 
 /* ---- deletes ---- */
 
-void sim_rules_delete(struct sim *s, int64_t id)
+void sim_delete_over(struct sim *s, const struct sim_cloud *c, const char *id)
 {
-	const struct sim_machine *m = machine_of(s, id);
+	struct sim_machine *m = machine_of(s, c, id);
+
+	if (m && m->deletes)
+		m->deletes--;
+}
+
+void sim_rules_delete(struct sim *s, const struct sim_cloud *c, const char *id)
+{
+	struct sim_machine *m = machine_of(s, c, id);
 	const struct session *of;
 	int64_t number = 0;
-	char text[24];
 
 	if (!m) {
 		if (!s->lying)
-			sim_wrong(s, "DELETE of %lld, which never existed", (long long)id);
+			sim_wrong(s, "DELETE of %s, which never existed", id);
 		return;
 	}
 	if (m->attempt == SIZE_MAX) {
-		sim_wrong(s, "DELETE of somebody else's machine %lld", (long long)id);
+		sim_wrong(s, "DELETE of somebody else's machine %s", id);
 		return;
 	}
-	of = sim_owner(s, s->attempts[m->attempt].label, &number);
+	m->deletes++;
+	of = sim_owner(s, label_of(s, m), &number);
 	if (!of) {
 		if (!s->lost_disk)
-			sim_wrong(s, "DELETE of machine %lld, whose session is unknown",
-				  (long long)id);
+			sim_wrong(s, "DELETE of machine %s, whose session is unknown", id);
 		return;
 	}
-	snprintf(text, sizeof text, "%lld", (long long)id);
-	if (number < of->attempt || of->instance_state == I_NONE || strcmp(of->instance_id, text))
+	if (number < of->attempt || of->instance_state == I_NONE || strcmp(of->instance_id, id))
 		return; /* a stray: no living attempt owns it */
 	if (of->state != S_STOPPING && !of->attempt_cause)
-		sim_wrong(s, "DELETE of machine %lld of %s, which is %s and not given up",
-			  (long long)id, of->name, state_name((enum session_state)of->state));
+		sim_wrong(s, "DELETE of machine %s of %s, which is %s and not given up", id,
+			  of->name, state_name((enum session_state)of->state));
 }
 
 /* ---- ends ---- */
 
 static const struct sim_machine *own_machine(struct sim *s, const struct session *of,
-					     struct fakevast_view *v)
+					     struct sim_view *v)
 {
 	for (size_t i = 0; i < s->machine_count; i++) {
-		fakevast_view(s->cloud, s->now_us, i, v);
-		if (s->machines[i].attempt != SIZE_MAX && !strcmp(v->label, of->label))
-			return &s->machines[i];
+		if (s->machines[i].attempt == SIZE_MAX ||
+		    strcmp(label_of(s, &s->machines[i]), of->label))
+			continue;
+		sim_see(s, &s->machines[i], v);
+		return &s->machines[i];
 	}
 	return NULL;
 }
@@ -185,7 +239,7 @@ static const struct sim_machine *own_machine(struct sim *s, const struct session
  * to the machine meanwhile. */
 static bool may_give_up(struct sim *s, const struct sim_session *x)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
 	if (x->state == S_RUNNING)
 		return false;
@@ -194,7 +248,7 @@ static bool may_give_up(struct sim *s, const struct sim_session *x)
 	for (size_t i = 0; i < s->machine_count; i++) {
 		if (strcmp(s->machines[i].session, x->id))
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		if (v.alive && !s->machines[i].stopped_us)
 			return false;
 	}
@@ -205,7 +259,7 @@ static bool may_give_up(struct sim *s, const struct sim_session *x)
 static void check_end(struct sim *s, const struct session *of, const struct sim_session *x)
 {
 	int64_t now = sim_wall_us(s);
-	struct fakevast_view v;
+	struct sim_view v;
 	const struct sim_machine *m = own_machine(s, of, &v);
 	bool ran = x->state == S_RUNNING, just = true;
 
@@ -255,16 +309,16 @@ static void check_end(struct sim *s, const struct session *of, const struct sim_
 /* A receipt says that nothing costs any more. */
 static void check_receipt(struct sim *s, const struct session *of)
 {
-	struct fakevast_view v;
+	struct sim_view v;
 
 	s->counts->receipts++;
 	for (size_t i = 0; i < s->machine_count; i++) {
 		if (strcmp(s->machines[i].session, of->id))
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		if (v.alive && !hidden(s, &s->machines[i], &v))
-			sim_wrong(s, "a receipt for %s, while its machine %lld (%s) lives",
-				  of->name, (long long)v.id, v.status);
+			sim_wrong(s, "a receipt for %s, while its machine %s (%s) lives", of->name,
+				  s->machines[i].id, v.status);
 	}
 }
 
@@ -336,37 +390,37 @@ void sim_rules_init(struct sim *s)
 
 static void check_labels(struct sim *s)
 {
-	struct fakevast_view v, w;
+	struct sim_view v, w;
 
 	for (size_t i = 0; i < s->machine_count; i++) {
 		if (s->machines[i].attempt == SIZE_MAX || s->machines[i].died)
 			continue;
-		fakevast_view(s->cloud, s->now_us, i, &v);
+		sim_see(s, &s->machines[i], &v);
 		for (size_t k = 0; v.alive && k < i; k++) {
 			if (s->machines[k].attempt != s->machines[i].attempt)
 				continue;
-			fakevast_view(s->cloud, s->now_us, k, &w);
+			sim_see(s, &s->machines[k], &w);
 			if (w.alive)
-				sim_wrong(s, "two living machines of the label %s", v.label);
+				sim_wrong(s, "two living machines of the label %s",
+					  label_of(s, &s->machines[i]));
 		}
 	}
 }
 
-/* What the cloud wrote down about us. */
-static void check_journal(struct sim *s)
+/* What a cloud wrote down about us. */
+static void check_journal(struct sim *s, struct sim_cloud *c)
 {
-	size_t n = fakevast_journal_count(s->cloud);
+	size_t n = c->kind->journal_count(c->state);
+	struct sim_entry e;
+	char text[300];
 
-	for (; s->journal_seen < n; s->journal_seen++) {
-		const struct fakevast_entry *e = fakevast_journal(s->cloud, s->journal_seen);
-
-		if (e->early && e->at_us > s->started_us + FORGOTTEN_US)
-			sim_wrong(s, "%s %s came too early", e->method, e->path);
+	for (; c->journal_seen < n; c->journal_seen++) {
+		c->kind->journal(c->state, c->journal_seen, &e);
+		if (e.early && e.at_us > s->started_us + FORGOTTEN_US)
+			sim_wrong(s, "%s: %s %s came too early", c->kind->name, e.method, e.path);
 	}
-	if (fakevast_violation_count(s->cloud))
-		sim_wrong(s, "against the provider's documents: %s: %s",
-			  fakevast_violation(s->cloud, 0)->rule,
-			  fakevast_violation(s->cloud, 0)->text);
+	if (c->kind->violation(c->state, text, sizeof text))
+		sim_wrong(s, "against the documents of %s: %s", c->kind->name, text);
 }
 
 void sim_rules_event(struct sim *s)
@@ -376,7 +430,8 @@ void sim_rules_event(struct sim *s)
 		return;
 	s->dirty = false;
 	check_labels(s);
-	check_journal(s);
+	for (size_t i = 0; i < s->cloud_count; i++)
+		check_journal(s, &s->clouds[i]);
 	if (s->queued > EVENTS_MAX)
 		sim_wrong(s, "%zu events are queued", s->queued);
 	if (s->disk.waiting > WRITES_MAX)

@@ -7,56 +7,51 @@
 
 #include "sim.h"
 
-#define LATE_MAX_US   (500 * SECOND_US)	 /* within the provider's lag, with room for its lists */
-#define BEYOND_MAX_US (1200 * SECOND_US) /* twice the lag */
-#define HUGE_BYTES    ((int64_t)1200000) /* above HTTP_BODY_MAX */
+#define LISTS_ROOM_US \
+	(100 * SECOND_US) /* what comes late leaves the provider's lag so much for its lists */
+#define HUGE_BYTES ((int64_t)1200000) /* above HTTP_BODY_MAX */
 
 /* ---- the next call's fault ---- */
 
-/* Answers that are whole and untrue. The engine can only doubt them; a life with them is judged with
- * what it was told in mind. */
-static bool is_lie(enum fakevast_op op, enum fakevast_fault_kind k)
+/* The 32 MiB of a search. */
+bool sim_fault_never(enum sim_op op, const struct sim_fault *f)
 {
-	switch ((int)k) {
-	case FVF_OTHER:
-	case FVF_TYPES:
-		return op == FV_LIST || op == FV_GET;
-	case FVF_EMPTY_LIST:
-	case FVF_GONE:
-		return true;
-	default:
-		return false;
-	}
+	return f->param == PARAM_HUGE && op == SIM_SEARCH;
 }
 
-/* Megabytes cost the simulator more than they teach: seldom, and never the 32 MiB of a search. */
-static bool is_slow(struct sim *s, enum fakevast_op op, enum fakevast_fault_kind k)
+/* Megabytes cost the simulator more than they teach: seldom. Creates are few. */
+static bool is_wanted(struct sim *s, enum sim_op op, const struct sim_fault *f)
 {
-	return k == FVF_HUGE && (op == FV_SEARCH || chance_below(&s->trouble, 20));
+	return f->fits && (!f->lie || s->lying) && !sim_fault_never(op, f) &&
+	       (f->param != PARAM_HUGE || !chance_below(&s->trouble, op == SIM_CREATE ? 3 : 20));
 }
 
-static int64_t fault_param(struct sim *s, enum fakevast_op op, enum fakevast_fault_kind k)
+static int64_t late_max_us(const struct sim_cloud *c)
 {
-	int64_t us;
+	return c->provider->lag_us - LISTS_ROOM_US;
+}
 
-	switch ((int)k) {
-	case FVF_LATE:
-	case FVF_LATE_DROP:
+static int64_t fault_param(struct sim *s, const struct sim_cloud *c, enum sim_op op,
+			   enum sim_param param)
+{
+	bool beyond = op == SIM_CREATE && s->beyond_lag;
+	int64_t us = 0;
+
+	switch (param) {
+	case PARAM_LATE:
 		us = chance_between(&s->trouble, SECOND_US,
-				    op == FV_CREATE && s->beyond_lag ? BEYOND_MAX_US : LATE_MAX_US);
+				    beyond ? 2 * c->provider->lag_us : late_max_us(c));
 		break;
-	case FVF_LINGER:
-	case FVF_RESURRECT:
+	case PARAM_LINGER:
 		us = chance_between(&s->trouble, SECOND_US, 5 * MINUTE_US);
 		break;
-	case FVF_SLOW:
-	case FVF_DRIP:
+	case PARAM_SLOW:
 		return chance_between(&s->trouble, SECOND_US, 130 * SECOND_US);
-	case FVF_OUTDATED:
-		return chance_between(&s->trouble, SECOND_US, LATE_MAX_US);
-	case FVF_HUGE:
+	case PARAM_PAST:
+		return chance_between(&s->trouble, SECOND_US, late_max_us(c));
+	case PARAM_HUGE:
 		return HUGE_BYTES;
-	default:
+	case PARAM_NONE:
 		return 0;
 	}
 	if (s->now_us + us + MINUTE_US > s->late_until_us)
@@ -64,178 +59,184 @@ static int64_t fault_param(struct sim *s, enum fakevast_op op, enum fakevast_fau
 	return us;
 }
 
-static enum fakevast_fault_kind draw(struct sim *s, enum fakevast_op op)
+static unsigned draw(struct sim *s, const struct sim_cloud *c, enum sim_op op)
 {
 	for (int tries = 0; tries < 200; tries++) {
-		enum fakevast_fault_kind k = (enum fakevast_fault_kind)chance_between(
-			&s->trouble, 1, FVF_COUNT - 1);
+		unsigned k = (unsigned)chance_between(&s->trouble, 1, c->kind->fault_kinds - 1);
+		struct sim_fault f = c->kind->fault(op, k);
 
-		if (!fakevast_fault_fits(op, k) || (is_lie(op, k) && !s->lying) ||
-		    is_slow(s, op, k))
-			continue;
-		return k;
+		if (is_wanted(s, op, &f))
+			return k;
 	}
-	return FVF_NONE;
+	return 0;
 }
 
-static void set_fault(struct sim *s, enum fakevast_op op, enum fakevast_fault_kind k)
+static void set_fault(struct sim *s, struct sim_cloud *c, enum sim_op op, unsigned k)
 {
-	CHECK(fakevast_fault(s->cloud, op, k, fault_param(s, op, k), 1, 0) == 0);
-	s->counts->faults[op][k]++;
-	if (is_lie(op, k)) {
-		s->list_lies += op == FV_LIST;
-		s->get_lies += op != FV_LIST;
-	}
+	struct sim_fault f = c->kind->fault(op, k);
+
+	if (!k)
+		return;
+	c->kind->set_fault(c->state, op, k, fault_param(s, c, op, f.param));
+	s->counts->faults[c->number][op][k]++;
+	c->list_lies += f.lie && op == SIM_LIST;
+	c->get_lies += f.lie && op != SIM_LIST;
 }
 
-enum fakevast_fault_kind sim_draw_fault(struct sim *s, enum fakevast_op op)
+unsigned sim_draw_fault(struct sim *s, struct sim_cloud *c, enum sim_op op)
 {
-	enum fakevast_fault_kind k = FVF_NONE;
+	unsigned k = c->always;
 
-	fakevast_no_faults(s->cloud);
-	if (op == FV_CREATE && chance_hit(&s->trouble, s->weather[FV_BOOT]))
-		set_fault(s, FV_BOOT, draw(s, FV_BOOT));
-	if (op < FV_UNKNOWN && chance_hit(&s->trouble, s->weather[op]))
-		k = draw(s, op);
-	if (k)
-		set_fault(s, op, k);
+	c->kind->no_faults(c->state);
+	if (op == SIM_CREATE && chance_hit(&s->trouble, c->weather[SIM_BOOT]))
+		set_fault(s, c, SIM_BOOT, draw(s, c, SIM_BOOT));
+	if (!k && op < SIM_OP_COUNT && chance_hit(&s->trouble, c->weather[op]))
+		k = draw(s, c, op);
+	set_fault(s, c, op, k);
 	return k;
 }
 
 /* ---- weather ---- */
 
-static void weather_all(struct sim *s, int64_t per_mille)
+static struct sim_cloud *some_cloud(struct sim *s)
 {
-	for (size_t i = 0; i < FV_OP_COUNT; i++)
-		s->weather[i] = per_mille;
+	return &s->clouds[chance_below(&s->trouble, (int64_t)s->cloud_count)];
+}
+
+static void weather_at(struct sim_cloud *c, int64_t per_mille)
+{
+	for (size_t i = 0; i < SIM_OP_COUNT; i++)
+		c->weather[i] = per_mille;
+}
+
+/* At one cloud, or at all. */
+static void weather(struct sim *s, int64_t per_mille)
+{
+	size_t one = (size_t)chance_below(&s->trouble, (int64_t)s->cloud_count + 1);
+
+	for (size_t i = 0; i < s->cloud_count; i++)
+		if (one == i || one == s->cloud_count)
+			weather_at(&s->clouds[i], per_mille);
 }
 
 static void fair(struct sim *s)
 {
-	weather_all(s, 0);
+	for (size_t i = 0; i < s->cloud_count; i++)
+		weather_at(&s->clouds[i], 0);
 }
 
 static void rain(struct sim *s)
 {
-	weather_all(s, chance_between(&s->trouble, 50, 250));
+	weather(s, chance_between(&s->trouble, 50, 250));
 }
 
 static void storm(struct sim *s)
 {
-	static const enum fakevast_op ops[] = {FV_CREATE, FV_DESTROY, FV_LIST,	  FV_GET,
-					       FV_ATTACH, FV_SEARCH,  FV_ACCOUNT, FV_BOOT};
+	static const enum sim_op ops[] = {SIM_CREATE, SIM_DESTROY, SIM_LIST,	SIM_GET,
+					  SIM_ATTACH, SIM_SEARCH,  SIM_ACCOUNT, SIM_BOOT};
 
-	s->weather[ops[chance_below(&s->trouble, ARRAY_LEN(ops))]] = chance_between(&s->trouble,
-										    300, 1000);
+	some_cloud(s)->weather[ops[chance_below(&s->trouble, ARRAY_LEN(ops))]] = chance_between(
+		&s->trouble, 300, 1000);
 }
 
 static void black_hole(struct sim *s)
 {
-	weather_all(s, 1000);
+	weather(s, 1000);
 }
 
 static void key_dies(struct sim *s)
 {
-	fakevast_set_key_dead(s->cloud, true);
+	struct sim_cloud *c = some_cloud(s);
+
+	c->kind->set_key_dead(c->state, true);
 }
 
 static void key_lives(struct sim *s)
 {
-	fakevast_set_key_dead(s->cloud, false);
+	for (size_t i = 0; i < s->cloud_count; i++)
+		s->clouds[i].kind->set_key_dead(s->clouds[i].state, false);
 }
 
 static void money_ends(struct sim *s)
 {
-	fakevast_set_credit(s->cloud, s->now_us, 0);
+	struct sim_cloud *c = some_cloud(s);
+
+	c->kind->set_credit(c->state, s->now_us, 0);
 }
 
 static void money_comes(struct sim *s)
 {
-	fakevast_set_credit(s->cloud, s->now_us, 1000000000);
+	for (size_t i = 0; i < s->cloud_count; i++)
+		s->clouds[i].kind->set_credit(s->clouds[i].state, s->now_us, 1000000000);
 }
 
 /* ---- machines ---- */
 
-static void machine_event(struct sim *s, enum fakevast_event e)
+static void machine_event(struct sim *s, enum sim_fate fate)
 {
 	struct sim_machine *m;
-	struct fakevast_view v;
-	size_t i;
+	struct sim_view v;
 
 	if (!s->machine_count)
 		return;
-	i = (size_t)chance_below(&s->trouble, (int64_t)s->machine_count);
-	m = &s->machines[i];
-	fakevast_view(s->cloud, s->now_us, i, &v);
+	m = &s->machines[chance_below(&s->trouble, (int64_t)s->machine_count)];
+	sim_see(s, m, &v);
 	if (!v.alive || m->attempt == SIZE_MAX)
 		return;
 	/* One by one: what vanishes all at once is for the brake. */
-	if (e == FVE_VANISH && s->vanished_us && s->now_us < s->vanished_us + 30 * MINUTE_US)
+	if (fate == FATE_VANISH && s->vanished_us && s->now_us < s->vanished_us + 30 * MINUTE_US)
 		return;
-	if (!fakevast_event(s->cloud, s->now_us, m->id, e))
+	if (!m->cloud->kind->fate(m->cloud->state, s->now_us, m->at, fate))
 		return;
-	sim_tell(s, "machine %lld: event %d", (long long)m->id, (int)e);
+	sim_tell(s, "machine %s: event %d", m->id, (int)fate);
 	m->stopped_us = s->now_us;
-	if (e == FVE_VANISH)
+	if (fate == FATE_VANISH)
 		s->vanished_us = s->now_us;
 	s->dirty = true;
 }
 
 static void vanishes(struct sim *s)
 {
-	machine_event(s, FVE_VANISH);
+	machine_event(s, FATE_VANISH);
 }
 
 static void is_stopped(struct sim *s)
 {
-	machine_event(s, FVE_STOP);
+	machine_event(s, FATE_STOP);
 }
 
 static void exits(struct sim *s)
 {
-	machine_event(s, FVE_EXIT);
+	machine_event(s, FATE_EXIT);
 }
 
 static void goes_offline(struct sim *s)
 {
-	machine_event(s, FVE_OFFLINE);
+	machine_event(s, FATE_OFFLINE);
 }
 
 static void goes_silent(struct sim *s)
 {
-	machine_event(s, FVE_UNHEARD);
+	machine_event(s, FATE_UNHEARD);
 }
 
 static void comes_back(struct sim *s)
 {
-	machine_event(s, FVE_BACK);
+	machine_event(s, FATE_BACK);
 }
 
 /* Not ours: without a label, of people, a look-alike, another deployment's, our words and a wrong mac. */
 static void foreign_machine(struct sim *s)
 {
 	static const unsigned char their_key[32] = "another deployment's key";
-	char label[64];
+	static const char *const labels[] = {NULL, "their-job", "gpufs-test1-"};
+	static const char session[] = "01234567-89ab-4cde-8f01-23456789abcd";
+	size_t which = (size_t)chance_below(&s->trouble, ARRAY_LEN(labels) + 2);
+	struct sim_cloud *c = some_cloud(s);
+	char made[64];
 
-	switch (chance_below(&s->trouble, 5)) {
-	case 0:
-		fakevast_add_foreign(s->cloud, s->now_us, NULL);
-		break;
-	case 1:
-		fakevast_add_foreign(s->cloud, s->now_us, "their-job");
-		break;
-	case 2:
-		fakevast_add_foreign(s->cloud, s->now_us, "gpufs-test1-");
-		break;
-	case 3:
-		label_make(label, "other1", "01234567-89ab-4cde-8f01-23456789abcd", 1, their_key);
-		fakevast_add_foreign(s->cloud, s->now_us, label);
-		break;
-	default:
-		label_make(label, "test1", "01234567-89ab-4cde-8f01-23456789abcd", 1, their_key);
-		fakevast_add_foreign(s->cloud, s->now_us, label);
-		break;
-	}
+	label_make(made, which == ARRAY_LEN(labels) ? "other1" : "test1", session, 1, their_key);
+	c->kind->add_foreign(c->state, s->now_us, which < ARRAY_LEN(labels) ? labels[which] : made);
 	sim_machines_look(s);
 }
 
@@ -355,7 +356,11 @@ void sim_peace(struct sim *s)
 	s->crash_ppm = 0;
 	if (s->wall_step_us)
 		clock_steps(s);
-	fakevast_be_kind(s->cloud);
-	for (size_t i = 0; i < s->machine_count; i++)
-		fakevast_event(s->cloud, s->now_us, s->machines[i].id, FVE_BACK);
+	for (size_t i = 0; i < s->cloud_count; i++)
+		s->clouds[i].kind->be_kind(s->clouds[i].state);
+	for (size_t i = 0; i < s->machine_count; i++) {
+		const struct sim_machine *m = &s->machines[i];
+
+		m->cloud->kind->fate(m->cloud->state, s->now_us, m->at, FATE_BACK);
+	}
 }

@@ -3,7 +3,7 @@
  * SIM_JOBS says. A failing seed is printed as one command and as the end of its story;
  *
  *	SIM_SEED=N tests/sim/test_sim          one life, told whole on stderr
- *	SIM_BOUNDARY=N tests/sim/test_sim      the standard life, killed at this boundary
+ *	SIM_BOUNDARY=N SIM_AT=CLOUDS …         the standard life, killed at this boundary
  *	SIM_LIVES=5000000 tests/sim/test_sim   a long run
  *
  * In a build with -Dmutants=true each switch of src/core/mutant.h must be noticed. No row of the fault
@@ -32,7 +32,7 @@
 #else
 #define LIVES_DEFAULT 5000
 #endif
-#define LIVES_FOR_MATRIX 2000 /* faults come by chance: fewer lives need not meet the rarest row */
+#define LIVES_FOR_MATRIX 3000 /* faults come by chance: fewer lives need not meet the rarest row */
 #define JOBS_DEFAULT	 2
 #define JOBS_MAX	 64
 #define TWICE		 25 /* seeds that are lived twice */
@@ -160,11 +160,11 @@ static void add_counts(struct sim_counts *sum, const struct sim_counts *c)
 	sum->running += c->running;
 	sum->receipts += c->receipts;
 	sum->braked += c->braked;
+	sum->moved += c->moved;
 	if (c->settle_max_us > sum->settle_max_us)
 		sum->settle_max_us = c->settle_max_us;
-	for (size_t i = 0; i < FV_OP_COUNT; i++)
-		for (size_t k = 0; k < FVF_COUNT; k++)
-			sum->faults[i][k] += c->faults[i][k];
+	for (size_t i = 0; i < sizeof sum->faults / sizeof ***sum->faults; i++)
+		(&sum->faults[0][0][0])[i] += (&c->faults[0][0][0])[i];
 	for (size_t i = 0; i < ARRAY_LEN(sum->troubles); i++)
 		sum->troubles[i] += c->troubles[i];
 }
@@ -189,23 +189,40 @@ static void nothing_is_orphaned_lost_or_bought_twice(void **state)
 		add_counts(&sum, &jobs[i].counts);
 	print_message(
 		"# %llu lives in %lld s: %llu events, %llu requests, %llu crashes, %llu orders, "
-		"%llu sessions, %llu machines, %llu times running, %llu receipts, %llu brakes; "
-		"settled "
-		"after at most %lld s\n",
+		"%llu sessions, %llu machines, %llu times running, %llu receipts, %llu brakes, "
+		"%llu retries at another cloud; settled after at most %lld s\n",
 		(unsigned long long)sum.lives, (long long)(b.tv_sec - a.tv_sec),
 		(unsigned long long)sum.events, (unsigned long long)sum.requests,
 		(unsigned long long)sum.crashes, (unsigned long long)sum.people,
 		(unsigned long long)sum.sessions, (unsigned long long)sum.machines,
 		(unsigned long long)sum.running, (unsigned long long)sum.receipts,
-		(unsigned long long)sum.braked, (long long)(sum.settle_max_us / SECOND_US));
+		(unsigned long long)sum.braked, (unsigned long long)sum.moved,
+		(long long)(sum.settle_max_us / SECOND_US));
 }
 
 #if LIVES_DEFAULT >= LIVES_FOR_MATRIX
+static size_t missing_faults(const struct sim_counts *sum, size_t cloud, enum sim_op op)
+{
+	const struct sim_cloud_kind *k = sim_cloud_kinds[cloud];
+	size_t missing = 0;
+
+	for (unsigned i = 1; i < k->fault_kinds; i++) {
+		struct sim_fault f = k->fault(op, i);
+
+		if (!f.fits || sim_fault_never(op, &f) || sum->faults[cloud][op][i])
+			continue;
+		print_error("never: fault %s of %s at %s\n", k->fault_name(i), sim_op_names[op],
+			    k->name);
+		missing++;
+	}
+	return missing;
+}
+
 /* What of the matrix this run did not meet. */
 static void every_row_of_the_fault_matrix_happened(void **state)
 {
-	static const enum fakevast_op ops[] = {FV_SEARCH,  FV_CREATE, FV_LIST,	  FV_GET,
-					       FV_DESTROY, FV_ATTACH, FV_ACCOUNT, FV_BOOT};
+	static const enum sim_op ops[] = {SIM_SEARCH,  SIM_CREATE, SIM_LIST,	SIM_GET,
+					  SIM_DESTROY, SIM_ATTACH, SIM_ACCOUNT, SIM_BOOT};
 	struct sim_counts sum = {0};
 	size_t missing = 0;
 
@@ -224,37 +241,51 @@ static void every_row_of_the_fault_matrix_happened(void **state)
 		print_error("never: %s\n", sim_trouble_name(i));
 		missing++;
 	}
-	for (size_t i = 0; i < ARRAY_LEN(ops); i++)
-		for (unsigned k = 1; k < FVF_COUNT; k++) {
-			enum fakevast_fault_kind kind = (enum fakevast_fault_kind)k;
-
-			if (!fakevast_fault_fits(ops[i], kind) || sum.faults[ops[i]][kind] ||
-			    (ops[i] == FV_SEARCH && kind == FVF_HUGE))
-				continue;
-			print_error("never: fault %s of %s\n", fakevast_fault_name(kind),
-				    fakevast_op_names[ops[i]]);
-			missing++;
-		}
+	for (size_t c = 0; c < SIM_CLOUDS; c++)
+		for (size_t i = 0; i < ARRAY_LEN(ops); i++)
+			missing += missing_faults(&sum, c, ops[i]);
 	assert_int_equal(missing, 0);
+	assert_true(sum.moved > 0);
 }
 #endif
 
+/* At each cloud alone, and at both. */
 static void a_kill_at_any_boundary_changes_nothing(void **state)
 {
 	static struct sim_counts counts;
-	uint64_t at = 0;
 
 	(void)state;
-	do {
-		if (!sim_standard_life(&sim, ++at, NULL, &counts)) {
-			sim_standard_life(&sim, at, stderr, &counts);
-			fail_msg("killed at boundary %llu: %s\n    SIM_BOUNDARY=%llu %s",
-				 (unsigned long long)at, sim.wrong, (unsigned long long)at,
+	for (unsigned clouds = 1; clouds <= SIM_ALL_CLOUDS; clouds++) {
+		uint64_t at = 0;
+
+		do {
+			if (sim_standard_life(&sim, clouds, ++at, NULL, &counts))
+				continue;
+			sim_standard_life(&sim, clouds, at, stderr, &counts);
+			fail_msg("killed at boundary %llu: %s\n    SIM_AT=%u SIM_BOUNDARY=%llu %s",
+				 (unsigned long long)at, sim.wrong, clouds, (unsigned long long)at,
 				 program);
+		} while (sim.boundaries >= at);
+		print_message("# clouds %u: %llu boundaries\n", clouds, (unsigned long long)at - 1);
+		assert_true(at > 50);
+	}
+}
+
+static void a_cloud_that_fails_hinders_no_other(void **state)
+{
+	static struct sim_counts counts;
+
+	(void)state;
+	for (size_t cloud = 0; cloud < SIM_CLOUDS; cloud++)
+		for (int i = 0; i < 2 * SIM_FAILURES; i++) {
+			enum sim_failure how = (enum sim_failure)(i / 2);
+
+			if (sim_beside_life(&sim, cloud, how, i % 2, NULL, &counts))
+				continue;
+			sim_beside_life(&sim, cloud, how, i % 2, stderr, &counts);
+			fail_msg("%s fails (%d, %d): %s", sim_cloud_kinds[cloud]->name, (int)how,
+				 i % 2, sim.wrong);
 		}
-	} while (sim.boundaries >= at);
-	print_message("# %llu boundaries\n", (unsigned long long)at - 1);
-	assert_true(at > 50);
 }
 
 #ifdef GPUFS_MUTANTS
@@ -317,6 +348,7 @@ int main(int argc, char **argv)
 	static const struct CMUnitTest tests[] = {
 		cmocka_unit_test(nothing_is_orphaned_lost_or_bought_twice),
 		cmocka_unit_test(a_kill_at_any_boundary_changes_nothing),
+		cmocka_unit_test(a_cloud_that_fails_hinders_no_other),
 #if LIVES_DEFAULT >= LIVES_FOR_MATRIX /* else too few for every row: the plain build has it */
 		cmocka_unit_test(every_row_of_the_fault_matrix_happened),
 #endif
@@ -338,7 +370,9 @@ int main(int argc, char **argv)
 	}
 	if (seed || at) {
 		bool good = seed ? sim_life(&sim, seed, stderr, &jobs[0].counts)
-				 : sim_standard_life(&sim, at, stderr, &jobs[0].counts);
+				 : sim_standard_life(&sim,
+						     (unsigned)number_of("SIM_AT", SIM_ALL_CLOUDS),
+						     at, stderr, &jobs[0].counts);
 
 		printf("life %llu, trace %016llx: %s\n", (unsigned long long)(seed + at),
 		       (unsigned long long)sim.hash, good ? "good" : sim.wrong);

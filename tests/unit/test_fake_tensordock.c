@@ -303,6 +303,29 @@ static void a_life(void **state)
 	assert_int_equal(m.violations, 0);
 }
 
+/* The meter does not change its mind: what is stopped again was stopped all the time. */
+static void stopped_twice_is_billed_once(void **state)
+{
+	struct faketd_view v;
+	int64_t billed;
+
+	(void)state;
+	faketd_add_foreign(f, now, "theirs");
+	faketd_view(f, now, 0, &v);
+	now += MINUTE_US + 1;
+	assert_true(faketd_event(f, now, v.id, FTE_STOP));
+	now += MINUTE_US;
+	faketd_view(f, now, 0, &v);
+	assert_string_equal(v.status, "stopped");
+	billed = v.billed_u6;
+	assert_true(faketd_event(f, now, v.id, FTE_STOP));
+	faketd_view(f, now, 0, &v);
+	assert_int_equal(v.billed_u6, billed);
+	now += HOUR_US;
+	faketd_view(f, now, 0, &v);
+	assert_int_equal(v.billed_u6 - billed, v.rate_u6);
+}
+
 /* `ssh_key` alone installs no key, and neither does root's file for `user`. */
 static void keys_come_from_cloud_init(void **state)
 {
@@ -485,6 +508,7 @@ int main(void)
 		T(no_room),
 		T(what_passes_and_is_written_down),
 		T(a_life),
+		T(stopped_twice_is_billed_once),
 		T(keys_come_from_cloud_init),
 		T(lives_that_go_wrong),
 		T(four_forms_of_a_list),
