@@ -1,6 +1,6 @@
 /*
  * What the HTTP door parses by itself. The first byte chooses: numbers of a query string, a JSON body, a
- * file of tokens with an Authorization header, a route.
+ * file of tokens with an Authorization header, a route, Origin and Host (two lines).
  */
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +50,17 @@ static void tokens(const char *text, size_t n)
 	tokens_free(&t);
 }
 
+/* Of a web page: refused whenever there is an Origin, or a name with a dot. */
+static void browser(char *text)
+{
+	char *host = text, *origin = strsep(&host, "\n");
+	size_t n = host ? strcspn(host, ":") : 0;
+
+	CHECK(browser_refusal(origin, host));
+	if (host && *host != '[' && !browser_refusal(NULL, host))
+		CHECK(!memchr(host, '.', n) || strspn(host, "0123456789.") >= n);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
 	char param[PARAM_MAX + 1];
@@ -59,7 +70,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 	if (!n)
 		return 0;
 	memcpy(text, data + 1, n - 1);
-	switch (data[0] % 4) {
+	switch (data[0] % 5) {
 	case 0:
 		numbers(text);
 		break;
@@ -68,6 +79,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 		break;
 	case 2:
 		tokens(text, n - 1);
+		break;
+	case 4:
+		browser(text);
 		break;
 	default:
 		(void)route_find("GET", text, param, &known);
