@@ -5,27 +5,32 @@
 #	setup() { common_setup; fake_start --calm; }
 #	teardown() { fake_teardown; common_teardown; }
 #	... fake_stop        # at the end of a test: nothing of ours lives, no rule was broken
+#
+# More than one: all of these speak to the one that FAKE names, as in `FAKE=td fake_ctl meter`.
+
+FAKE=fake
 
 FAKE_KEY=5f3c9a7e21b84d06f1e2d3c4b5a69788796a5b4c3d2e1f0f1e2d3c4b5a697887
 FAKE_FIXTURES=$BATS_TEST_DIRNAME/../wire/fixtures/vastai
 
 # fake_start [OPTION...]: Vast.ai unless --provider says otherwise; its address is $(fake_url).
 fake_start() {
-	mkdir -p "$T/fake/machines"
-	rm -f "$T/fake/port"
-	"$FAKECLOUD_BIN" --provider vastai --control "$T/fake/control" --ready-file "$T/fake/port" \
-		--dir "$T/fake/machines" "$@" >"$T/fake/log" 2>&1 3>&- 4>&- &
+	mkdir -p "$T/$FAKE/machines"
+	rm -f "$T/$FAKE/port"
+	"$FAKECLOUD_BIN" --provider vastai --control "$T/$FAKE/control" --ready-file "$T/$FAKE/port" \
+		--dir "$T/$FAKE/machines" "$@" >"$T/$FAKE/log" 2>&1 3>&- 4>&- &
 	FAKE_PID=$!
+	echo "$FAKE_PID" > "$T/$FAKE/fake.pid"
 	until_true 20 fake_answered
-	[ -s "$T/fake/port" ] || { cat "$T/fake/log" >&2; return 1; }
+	[ -s "$T/$FAKE/port" ] || { cat "$T/$FAKE/log" >&2; return 1; }
 }
 
-fake_answered() { [ -s "$T/fake/port" ] || [ ! -d "/proc/$FAKE_PID" ]; }
+fake_answered() { [ -s "$T/$FAKE/port" ] || [ ! -d "/proc/$FAKE_PID" ]; }
 
-fake_url() { echo "http://127.0.0.1:$(cat "$T/fake/port")"; }
+fake_url() { echo "http://127.0.0.1:$(cat "$T/$FAKE/port")"; }
 
 # fake_ctl COMMAND...: `fake_ctl help` lists them.
-fake_ctl() { "$FAKECLOUD_BIN" --ctl "$T/fake/control" "$@"; }
+fake_ctl() { "$FAKECLOUD_BIN" --ctl "$T/$FAKE/control" "$@"; }
 
 # fake_living: how many machines of ours are billed.
 fake_living() { fake_ctl meter | jq .ours; }
@@ -35,10 +40,12 @@ fake_calls() { fake_ctl meter | jq ".calls.$1"; }
 
 # fake_kill [SIGNAL]
 fake_kill() {
-	[ -n "${FAKE_PID:-}" ] || return 0
-	kill "${1:--TERM}" "$FAKE_PID" 2>/dev/null || true
-	until_true 10 test ! -d "/proc/$FAKE_PID" || kill -KILL "$FAKE_PID"
-	FAKE_PID=
+	local pid
+	pid=$(cat "$T/$FAKE/fake.pid" 2>/dev/null) || return 0
+	rm "$T/$FAKE/fake.pid"
+	kill "${1:--TERM}" "$pid" 2>/dev/null || true
+	until_true 10 test ! -d "/proc/$pid" || kill -KILL "$pid"
+	[ "$pid" != "${FAKE_PID:-}" ] || FAKE_PID=
 }
 
 # fake_stop [living] [violations]: ends the fake; unless named, machines of ours that live and violations of the
@@ -56,11 +63,15 @@ fake_stop() {
 		bad=1
 	fi
 	fake_kill -TERM
-	if grep -E -A 30 'ERROR: [A-Za-z]*Sanitizer|: runtime error: ' "$T/fake/log" >&2; then bad=1; fi
+	if grep -E -A 30 'ERROR: [A-Za-z]*Sanitizer|: runtime error: ' "$T/$FAKE/log" >&2; then bad=1; fi
 	return $bad
 }
 
-fake_teardown() { fake_kill -KILL; }
+# fake_teardown: all of them.
+fake_teardown() {
+	local pid
+	for pid in "$T"/*/fake.pid; do FAKE=$(basename "$(dirname "$pid")") fake_kill -KILL; done
+}
 
 # fake_ask METHOD PATH [BODY] [CURL-OPTION...]: with the key (or the header FAKE_AUTH); the status is in $code, the body in $body.
 fake_ask() {
@@ -70,9 +81,9 @@ fake_ask() {
 		[ -z "$1" ] || data=(-H 'Content-Type: application/json' --data-binary "$1")
 		shift
 	fi
-	code=$(curl -sS -m 30 -X "$method" -o "$T/fake/body" -w '%{http_code}' "${data[@]}" \
+	code=$(curl -sS -m 30 -X "$method" -o "$T/$FAKE/body" -w '%{http_code}' "${data[@]}" \
 		-H "${FAKE_AUTH-Authorization: Bearer $FAKE_KEY}" "$@" "$(fake_url)$path") || return
-	body=$(tr -d '\0' < "$T/fake/body")
+	body=$(tr -d '\0' < "$T/$FAKE/body")
 }
 
 # fake_offer [GB]: the cheapest offer with that much room.

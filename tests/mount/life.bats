@@ -108,7 +108,7 @@ own_key() {
 	[ "$status" -ne 0 ]
 	run bob cat "$M/sessions/train/ssh/key"
 	[ "$status" -ne 0 ]
-	[[ "$output" == *"Permission denied"* ]]
+	[[ "$output" == *"Permission denied"* ]] || { echo "$output" >&2; return 1; }
 	# Even with a stolen key: the sshd serves its owner alone, not bob and not root.
 	cat "$M/sessions/train/ssh/key" > "$T/stolen"
 	chmod 600 "$T/stolen"

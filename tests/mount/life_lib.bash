@@ -87,14 +87,16 @@ readme_lines() {
 }
 
 # transcript SHELL README [N]: every line of it as alice under SHELL, as printed there: what stands behind
-# "# " is what appears on standard output, and a line without it prints nothing.
+# "# " is what appears on standard output, and a line without it prints nothing. Each line has a shell of its
+# own, in the folder of the last `cd`.
 transcript() {
-	local line wanted got shell=$1 count=0
+	local line wanted got shell=$1 count=0 folder=
 	while IFS= read -r line <&4; do
+		[[ "$line" != 'cd '* ]] || folder="$line && "
 		wanted=
 		[[ "$line" != *'# '* ]] || wanted=${line##*'# '}
 		# shellcheck disable=SC2086 # busybox sh is two words
-		got=$(alice $shell -c "$line" 2> "$T/stderr") || {
+		got=$(alice $shell -c "$folder$line" 2> "$T/stderr") || {
 			printf '%s: failed: %s\n%s\n' "$shell" "$line" "$(cat "$T/stderr")" >&2
 			return 1
 		}

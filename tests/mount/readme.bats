@@ -6,6 +6,7 @@ load lib
 load life_lib
 load fake
 load vastai_lib
+load tensordock_lib
 
 setup() {
 	common_setup
@@ -51,26 +52,36 @@ teardown() {
 	[[ "$(gone train)" == *"proof complete"* ]]
 }
 
-# cloud_start: with the README's own settings, against the fake.
-cloud_start() {
+# clouds_start: with the README's own settings, against both fakes.
+clouds_start() {
 	[ "$(id -u)" = 0 ] || skip "needs root"
 	fakevast_start
+	FAKE=td faketd_start
 	awk '/^<!-- used by tests\/mount\/readme.bats: \/etc/ { on = 1; next } on && /^```ini/ { in_block = 1; next }
 		in_block && /^```/ { exit } in_block' "$README" | sed "s|/etc/gpufs|$T|" > "$T/gpufs.conf"
-	install -m 600 /dev/null "$T/vastai.key"
-	echo "$FAKE_KEY" > "$T/vastai.key"
-	gpufs_start --config "$T/gpufs.conf" -o vastai_base_url="$(fake_url)"
+	for key in vastai tensordock; do
+		install -m 600 /dev/null "$T/$key.key"
+		echo "$FAKE_KEY" > "$T/$key.key"
+	done
+	gpufs_start --config "$T/gpufs.conf" \
+		-o vastai_base_url="$(fake_url)",tensordock_base_url="$(FAKE=td fake_url)"
 	until_true 60 market_there
+	until_true 60 td_market_there
+	until_true 60 test -d "$M/inventory/local-cpu"
 }
 
-# cloud_transcript SHELL: what it bought ended, once.
-cloud_transcript() {
-	cloud_start
+# clouds_transcript SHELL: one machine was bought at each, and ended (one that is listed still gets another DELETE).
+clouds_transcript() {
+	clouds_start
 	transcript "$1" "$README" 2
 	is '1 1' "$(fake_calls create) $(fake_calls destroy)"
+	[[ "$(FAKE=td fake_calls create) $(FAKE=td fake_calls destroy)" =~ ^1\ [12]$ ]]
 	fake_stop
+	FAKE=td fake_stop
 }
 
-@test "the README's transcript of a cloud works as printed in bash" { cloud_transcript bash; }
-@test "the README's transcript of a cloud works as printed in dash" { cloud_transcript dash; }
-@test "the README's transcript of a cloud works as printed in busybox sh" { cloud_transcript 'busybox sh'; }
+@test "the README's transcript of two clouds and this machine works as printed in bash" { clouds_transcript bash; }
+@test "the README's transcript of two clouds and this machine works as printed in dash" { clouds_transcript dash; }
+@test "the README's transcript of two clouds and this machine works as printed in busybox sh" {
+	clouds_transcript 'busybox sh'
+}

@@ -1,12 +1,14 @@
 #!/usr/bin/env bats
 # shellcheck shell=bash disable=SC2154,SC2034
-# TensorDock from the market to the receipt, alone and beside Vast.ai: a real mount, the fake cloud with its
-# meter, and real ssh, as the account `user` that its images have.
+# TensorDock from the market to the receipt: a real mount, the fake cloud with its meter, and real ssh, as the
+# account `user` that its images have. Beside Vast.ai: two_clouds.bats.
 
 load lib
 load life_lib
 load fake
+load http_lib # before vastai_lib, whose order is meant
 load vastai_lib
+load tensordock_lib
 
 setup() {
 	common_setup
@@ -14,32 +16,8 @@ setup() {
 }
 teardown() {
 	fake_teardown
-	[ -z "${OTHER_PID:-}" ] || kill -KILL "$OTHER_PID" 2>/dev/null || true
 	common_teardown
 }
-
-# faketd_start [OPTION...]: the fake, nothing by chance, answers at once and a boot of a second.
-faketd_start() {
-	fake_start --provider tensordock --key "$FAKE_KEY" --calm --ssh --time-factor 0.02 "$@" || return
-	for words in 'run_s 0.5' 'address_s 0.8' 'login_s 1' 'create_min_s 0.2' 'create_max_s 0.2' \
-		'destroy_s 0.5'; do
-		# shellcheck disable=SC2086 # name and value
-		fake_ctl set $words || return
-	done
-}
-
-# td_start [OPTION...]: gpufs with the token to it, for all users, once it has seen the market.
-td_start() {
-	TENSORDOCK_API_KEY=$FAKE_KEY TENSORDOCK_BASE_URL=$(fake_url) GPUFS_TEST_LAG_MS=1000 \
-		GPUFS_TEST_SPACING_PERMILLE=100 \
-		TENSORDOCK_AUTH_ID=${AUTH_ID:-} GPUFS_TENSORDOCK_BALANCE_URL=$(fake_url) \
-		gpufs_start -o sessions_access=all,reconciliation_interval=2s "$@" || return 1
-	until_true 60 td_market_there
-}
-td_market_there() { [ "$(cat "$M/providers/tensordock/offers")" -gt 0 ]; }
-
-# td_machine NAME: the fake's view of the machine of a session; its ids are texts.
-td_machine() { fake_ctl instances all | jq -c "select(.id == \"$(val "$1" instance_id)\")"; }
 
 @test "an hour at TensorDock: search, plan, buy, ssh, ports, rmdir, receipt, and the meter stands still" {
 	faketd_start
@@ -112,29 +90,60 @@ td_machine() { fake_ctl instances all | jq -c "select(.id == \"$(val "$1" instan
 	fake_stop
 }
 
-@test "both clouds at once: one market, machines at both, and one that is down hides nothing of the other" {
+@test "over HTTP: a create with vcpus and ram_gb buys that machine, with a label and a key of one's own" {
 	faketd_start
-	mkdir -p "$T/other/machines"
-	"$FAKECLOUD_BIN" --provider vastai --control "$T/other/control" --ready-file "$T/other/port" \
-		--dir "$T/other/machines" --calm --ssh --time-factor 0.02 >"$T/other/log" 2>&1 3>&- 4>&- &
-	OTHER_PID=$!
-	until_true 20 test -s "$T/other/port"
-	"$FAKECLOUD_BIN" --ctl "$T/other/control" set boot_s 1
-	VASTAI_API_KEY=$FAKE_KEY VASTAI_BASE_URL=http://127.0.0.1:$(cat "$T/other/port") td_start
-	until_true 60 market_there
-	rent v 'gpu=RTX_4090 provider=vastai max_price=1 hours=1'
-	rent t 'gpu=RTX_4090 provider=tensordock max_price=1 hours=1'
-	is 'vastai tensordock' "$(val v provider) $(val t provider)"
-	on v true
-	on t true
-	fake_ctl mode refuse
-	alice rmdir "$M/sessions/v"
-	gone v
-	is running "$(val t state)"
-	fake_ctl mode ok
-	alice rmdir "$M/sessions/t"
-	gone t
-	is 0 "$("$FAKECLOUD_BIN" --ctl "$T/other/control" meter | jq .ours)"
-	is '' "$("$FAKECLOUD_BIN" --ctl "$T/other/control" violations)"
+	PORT=$(free_port)
+	API=http://127.0.0.1:$PORT
+	td_start -o server_port="$PORT",api_auth=none,api_uid=gpufs-alice
+	until_true 30 answers_ready
+	best=$(basename "$(readlink "$M/search/gpu=RTX_4090/best")")
+	ssh-keygen -q -t ed25519 -N '' -C me@home -f "$T/mine"
+	create() { # FIELDS
+		ask POST /api/v1/sessions "$(printf '{"consumer_id":"app","offer_id":"%s","workload_type":"training",
+			"reservation_hours":2%s}' "$best" "$1")"
+	}
+	create ',"vcpus":18'
+	says 400 'at most 16, not 18'
+	create ',"vcpus":-1'
+	says 400 'vcpus'
+	create ',"label":"'"$(printf '%064d' 0)"'"'
+	says 400 'label'
+	is '' "$(ls "$M/sessions")"
+	create ',"vcpus":15,"ram_gb":40,"disk_gb":30,"label":"first try","protect":true,"ssh_public_key":"'"$(cat "$T/mine.pub")"'"'
+	says 201 '"price_per_hour":0.545667'
+	ID=$(jq -r .session.id <<< "$body")
+	ready "$ID"
+	is '16 48 100 0.545667' "$(td_machine "$ID" | jq -r '"\(.vcpus) \(.ram) \(.disk) \(.price)"')"
+	is 'first try' "$(val "$ID" label)"
+	is Linux "$(ssh -n -F "$M/sessions/$ID/ssh/config" -o IdentitiesOnly=yes -o IdentityFile="$T/mine" "$ID.gpu" uname)"
+	ask DELETE "/api/v1/sessions/$ID"
+	says 409 protected
+	echo 0 > "$M/sessions/$ID/protect"
+	ask DELETE "/api/v1/sessions/$ID"
+	says 200
+	gone "$ID"
+	fake_stop
+}
+
+@test "gpu-shopper: one provider's offers, the cheapest of it, and the machine that was asked for" {
+	faketd_start
+	td_start -o providers_local_enabled=yes
+	shopper() { alice env GPUFS_MOUNT="$M" "$T/gpu-shopper" "$@"; }
+	install -m 755 "$BATS_TEST_DIRNAME/../../examples/gpu-shopper" "$T/gpu-shopper"
+	is tensordock "$(shopper inventory -p tensordock --json | jq -r '.[].provider' | sort -u)"
+	is local "$(shopper inventory -p local --json | jq -r '.[].provider' | sort -u)"
+	run shopper provision -c app -t 1 -g RTX_4090 --vcpus 18
+	[[ $status = 1 && $output == *'at most 16, not 18'* ]]
+	run shopper provision -c app -t 1 -g RTX_4090 -p local
+	[[ $status = 1 && $output == *'No offers found'* ]]
+	run shopper provision -c app -t 1 -i local-cpu -p local
+	[ "$status" = 2 ]
+	is '' "$(ls "$M/sessions")"
+	shopper provision -c app -t 1 -g RTX_4090 -p tensordock --vcpus 15 --ram-gb 40 --disk-gb 30 --name a --wait
+	is '16 48 100' "$(td_machine a | jq -r '"\(.vcpus) \(.ram) \(.disk)"')"
+	is running "$(shopper sessions get a | sed -n 's/^state //p')"
+	shopper sessions destroy a
+	alice rmdir "$M/sessions/a"
+	gone a
 	fake_stop
 }
