@@ -54,6 +54,14 @@ static bool buf_room(struct buf *b, size_t n)
 	return true;
 }
 
+void buf_reserve(struct buf *b, size_t n)
+{
+	bool failed = b->failed;
+
+	(void)buf_room(b, n);
+	b->failed = failed;
+}
+
 void buf_add(struct buf *b, const void *data, size_t n)
 {
 	if (!buf_room(b, n))

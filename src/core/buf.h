@@ -27,6 +27,9 @@ struct str {
 };
 
 void buf_add(struct buf *b, const void *data, size_t n);
+/* Room for n more bytes at once, where growing by and by would copy megabytes. If that cannot be had,
+ * nothing happens: adding will say so. */
+void buf_reserve(struct buf *b, size_t n);
 void buf_puts(struct buf *b, const char *s);
 void buf_putc(struct buf *b, char c);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

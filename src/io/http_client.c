@@ -235,6 +235,22 @@ static int lane_wants_socket(CURL *easy, curl_socket_t fd, int what, void *arg, 
 
 /* ---- what comes ---- */
 
+#define RESERVE_MAX ((size_t)4 << 20) /* what a server says of its length costs at most so much */
+
+/* Doubling by and by is four times the new pages, in one turn of the loop. */
+static void reserve_body(struct http_send *h)
+{
+	curl_off_t said = 0;
+
+	if (h->body.cap ||
+	    curl_easy_getinfo(h->outcome.easy, CURLINFO_CONTENT_LENGTH_DOWNLOAD_T, &said) !=
+		    CURLE_OK ||
+	    said <= 0)
+		return;
+	if ((uint64_t)said <= h->outcome.reply_max)
+		buf_reserve(&h->body, (size_t)said < RESERVE_MAX ? (size_t)said : RESERVE_MAX);
+}
+
 /* Of the decompressed body: the ceiling counts what would be kept. */
 static size_t body_came(char *p, size_t size, size_t n, void *arg)
 {
@@ -245,6 +261,7 @@ static size_t body_came(char *p, size_t size, size_t n, void *arg)
 		h->outcome.end = HTTP_END_BODY_LONG;
 		return 0;
 	}
+	reserve_body(h);
 	buf_add(&h->body, p, n);
 	if (h->body.failed) {
 		h->outcome.end = HTTP_END_MEMORY;
