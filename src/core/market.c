@@ -329,26 +329,45 @@ static void base_id(const char *id, char out[OFFER_ID_MAX])
 		out[n - tail] = '\0';
 }
 
-bool market_gone(struct market *m, const char *offer_id, int64_t now_us)
+static bool gone_mark(struct market *m, const char *offer_id, int64_t now_us)
 {
 	char id[OFFER_ID_MAX], twin[OFFER_ID_MAX + sizeof(BID_SUFFIX)];
 	struct row *r, *bid;
 
-	if (!rows_own(m))
-		return false;
 	base_id(offer_id, id);
 	snprintf(twin, sizeof(twin), "%s%s", id, BID_SUFFIX);
 	r = row_find(m, id);
 	bid = row_find(m, twin);
-	if (m->whole) /* it is asked again, and then tells everything */
-		return false;
 	gone_note(m, id, r ? &r->o : bid ? &bid->o : NULL, now_us + GONE_MEMORY_US);
 	if (r)
 		r->dead = true;
 	if (bid)
 		bid->dead = true;
-	rows_compact(m);
 	return r || bid;
+}
+
+bool market_gone_all(struct market *m, const char (*offer_ids)[OFFER_ID_MAX], size_t n,
+		     int64_t now_us)
+{
+	bool any = false;
+
+	if (m->whole || !rows_own(m)) /* it is asked again, and then tells everything */
+		return false;
+	if (n > 1)
+		(void)index_make(m); /* else each one is looked for in all rows */
+	for (size_t i = 0; i < n; i++)
+		any = gone_mark(m, offer_ids[i], now_us) || any;
+	if (any)
+		rows_compact(m);
+	return any;
+}
+
+bool market_gone(struct market *m, const char *offer_id, int64_t now_us)
+{
+	char id[1][OFFER_ID_MAX];
+
+	COPY(id[0], offer_id);
+	return market_gone_all(m, (const char(*)[OFFER_ID_MAX])id, 1, now_us);
 }
 
 /* ---- machines that failed ---- */

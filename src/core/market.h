@@ -70,6 +70,9 @@ bool market_complete(const struct market *m); /* every price range was seen in t
 
 /* Taken, or called gone. Its twin on the market of bids goes too. False: it was not there. */
 bool market_gone(struct market *m, const char *offer_id, int64_t now_us);
+/* The same of several, which in a large market costs hardly more than one. True: some were there. */
+bool market_gone_all(struct market *m, const char (*offer_ids)[OFFER_ID_MAX], size_t n,
+		     int64_t now_us);
 /* A boot or a login failed there. `kind` is a literal, `reason` is copied. */
 void market_failed(struct market *m, const char *offer_id, const char *kind, const char *reason,
 		   int64_t now_us);

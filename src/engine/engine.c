@@ -361,6 +361,7 @@ void engine_free(struct engine *e)
 	for (size_t i = 0; i < e->source_count; i++) {
 		market_drop_arrival(&e->sources[i]);
 		market_free(e->sources[i].market);
+		free(e->sources[i].gone);
 		free(e->sources[i].templates);
 	}
 	free(e->sources);

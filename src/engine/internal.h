@@ -104,9 +104,11 @@ struct source {
 	size_t index;
 	bool enabled, offers_busy, list_busy, refresh_again, complete;
 	struct market *market;
-	size_t offer_count;	 /* visible ones, as last published */
-	struct page_ask page;	 /* of the search under way */
-	struct arrival *arrival; /* of a large page, that is put into the market in slices */
+	size_t offer_count;	    /* visible ones, as last published */
+	struct page_ask page;	    /* of the search under way */
+	struct arrival *arrival;    /* of a large page, that is put into the market in slices */
+	char (*gone)[OFFER_ID_MAX]; /* to be taken out of a large market, all in one turn */
+	size_t gone_count, gone_cap;
 	int64_t refreshed_us, tried_us, unhide_us, dropped;
 	int64_t wanted_us; /* a refresh, because somebody asks */
 	bool key_dead;	   /* refused, and not accepted since */

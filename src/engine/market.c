@@ -412,10 +412,32 @@ const struct inventory *engine_inventory(const struct engine *e)
 
 /* ---- what was taken, and what failed ---- */
 
+static void gone_apply(struct source *src)
+{
+	bool any = market_gone_all(src->market, (const char(*)[OFFER_ID_MAX])src->gone,
+				   src->gone_count, engine_now(src->e));
+
+	src->gone_count = 0;
+	if (any)
+		market_publish(src->e);
+}
+
+/* Five hundred machines bought at once are one pass over a large market, and it is not copied because
+ * its rows are lent. */
 void market_offer_gone(struct source *src, const char *offer_id)
 {
-	if (src && market_gone(src->market, offer_id, engine_now(src->e)))
-		market_publish(src->e);
+	if (!src)
+		return;
+	if (src->gone_count == src->gone_cap) {
+		src->gone_cap = src->gone_cap ? src->gone_cap * 2 : 4;
+		src->gone = reallocarray(src->gone, src->gone_cap, sizeof(*src->gone));
+		CHECK(src->gone);
+	}
+	copy_text(src->gone[src->gone_count++], OFFER_ID_MAX, offer_id);
+	if (market_rows(src->market) <= SLICE_ROWS && !market_lent(src->market))
+		gone_apply(src);
+	else
+		engine_wake(src->e, 0);
 }
 
 void market_machine_failed(struct engine *e, const char *provider, const char *offer_id,
@@ -448,6 +470,8 @@ void market_drive(struct engine *e, int64_t now_us)
 
 		bool lent = market_lent(src->market);
 
+		if (src->gone_count && !lent)
+			gone_apply(src);
 		if (src->arrival && !lent)
 			arrival_slice(src);
 		if (!src->offers_busy && !lent && now_us >= refresh_due(src, now_us))
@@ -474,7 +498,7 @@ int64_t market_next_us(const struct engine *e)
 		next = list < next ? list : next;
 		next = account_next_us(src) < next ? account_next_us(src) : next;
 		next = src->unhide_us < next ? src->unhide_us : next;
-		next = src->arrival && !lent ? now : next;
+		next = (src->arrival || src->gone_count) && !lent ? now : next;
 	}
 	return next;
 }
