@@ -168,13 +168,12 @@ static struct row *row_find(const struct market *m, const char *id)
 	return NULL;
 }
 
-static bool rows_room(struct market *m, size_t n)
+/* What comes from outside is bounded (MARKET_ROWS_MAX); a native provider is ourselves. */
+static bool rows_grow(struct market *m, size_t n)
 {
 	size_t cap = m->cap ? m->cap : 64;
 	struct row *rows;
 
-	if (n > MARKET_ROWS_MAX)
-		return false;
 	while (cap < n)
 		cap *= 2;
 	if (cap == m->cap)
@@ -185,6 +184,11 @@ static bool rows_room(struct market *m, size_t n)
 	m->rows = rows;
 	m->cap = cap;
 	return true;
+}
+
+static bool rows_room(struct market *m, size_t n)
+{
+	return n <= MARKET_ROWS_MAX && rows_grow(m, n);
 }
 
 void rows_compact(struct market *m)
@@ -283,7 +287,7 @@ void market_whole(struct market *m, const struct offer *offers, size_t n)
 	m->count = 0; /* nothing has to be copied */
 	if (!rows_own(m))
 		return;
-	if (!rows_room(m, n))
+	if (!rows_grow(m, n))
 		n = m->cap;
 	for (; m->count < n; m->count++) {
 		const struct offer *o = &offers[m->count];

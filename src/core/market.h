@@ -21,7 +21,7 @@
 #define MACHINE_HIDE_AT	  3		   /* failures */
 #define MACHINE_MEMORY_US (24 * HOUR_US)   /* a failure is forgotten after so long */
 #define GONE_MEMORY_US	  (10 * MINUTE_US) /* a list may show so long what was taken */
-#define MARKET_ROWS_MAX	  50000		   /* Vast.ai speaks of "more than 10 000" */
+#define MARKET_ROWS_MAX	  50000		   /* from pages; Vast.ai speaks of "more than 10 000" */
 #define BID_SUFFIX	  "-bid"	   /* of the same ask on the market of bids */
 
 /* ---- what is asked for ---- */

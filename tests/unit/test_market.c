@@ -708,6 +708,21 @@ static void test_whole(void **state)
 	free(w);
 }
 
+/* The bound is for what others say; this one is ourselves. */
+static void test_whole_is_not_cut_off(void **state)
+{
+	struct market *m = market_make(1, 0);
+	size_t n = MARKET_ROWS_MAX + 1;
+	struct offer *all = calloc(n, sizeof(*all));
+
+	(void)state;
+	assert_non_null(all);
+	market_whole(m, all, n);
+	assert_int_equal(market_rows(m), n);
+	market_free(m);
+	free(all);
+}
+
 /* Random worlds, random trouble: never more pages than the budget, never a stop, no offer that the
  * world does not have for longer than it takes to notice. */
 static void test_random(void **state)
@@ -833,8 +848,9 @@ int main(void)
 		cmocka_unit_test(test_interest_first), cmocka_unit_test(test_interest_fair),
 		cmocka_unit_test(test_interest_words), cmocka_unit_test(test_bids),
 		cmocka_unit_test(test_gone),	       cmocka_unit_test(test_failures),
-		cmocka_unit_test(test_whole),	       cmocka_unit_test(test_random),
-		cmocka_unit_test(test_loan),	       cmocka_unit_test(test_slices),
+		cmocka_unit_test(test_whole),	       cmocka_unit_test(test_whole_is_not_cut_off),
+		cmocka_unit_test(test_random),	       cmocka_unit_test(test_loan),
+		cmocka_unit_test(test_slices),
 	};
 
 	return cmocka_run_group_tests_name("market", tests, NULL, NULL);
