@@ -295,7 +295,8 @@ struct mount {
 	struct fuse_buf in;
 	uv_poll_t poll;
 	uv_idle_t later;
-	int refs; /* open handles and workers under way; the last one frees a dead mount */
+	uv_timer_t linger; /* texts.c */
+	int refs;	   /* open handles and workers under way; the last one frees a dead mount */
 	bool inited, stopped, gone_told, dead;
 	struct door door;
 	struct query_table *queries;
@@ -320,6 +321,7 @@ struct mount {
 	struct known_text known[KNOWN_TEXTS];
 	uint64_t known_clock;
 	size_t kept_bytes;
+	struct shared_text *lingering; /* the last large one, for a second */
 
 	struct stamps stamps;
 	struct notify_queue notify;

@@ -354,6 +354,9 @@ static int loop_join(struct mount *m, struct error *why)
 	uv_idle_init(m->loop, &m->later);
 	m->later.data = m;
 	m->refs++;
+	uv_timer_init(m->loop, &m->linger);
+	m->linger.data = m;
+	m->refs++;
 	err = uv_poll_start(&m->poll, UV_READABLE, on_requests);
 	if (err)
 		return fail(why, ERR_INVALID, "cannot watch /dev/fuse: %s", uv_strerror(err));
@@ -409,6 +412,8 @@ void mount_stop(struct mount *m)
 		uv_idle_stop(&m->later);
 		uv_close((uv_handle_t *)&m->later, on_closed);
 	}
+	if (m->linger.data)
+		uv_close((uv_handle_t *)&m->linger, on_closed); /* which stops it */
 }
 
 /* The engine's doors cannot be taken off: `stopped` keeps ours shut until the engine is freed,

@@ -1,8 +1,8 @@
 /*
  * Long texts that many read: rendered once per market and shared by everybody who has them open at the
- * same time. A small one is kept a little longer, since whoever opens a file asked for its size just
- * before; the large ones are made anew from the snapshot's lines in a fraction of a millisecond, which
- * is cheaper than holding megabytes that nobody reads. Loop thread.
+ * same time. Since whoever opens a file asked for its size just before, small ones are kept a little
+ * longer, and of the large ones the last for a second: megabytes that nobody reads are not held. Loop
+ * thread.
  *
  * Invariants: a text that is shared never changes; the one who holds a reference may read it, however
  * the market moves on. The memory of all of them is part of m->snapshot_bytes.
@@ -11,6 +11,31 @@
 #include <string.h>
 
 #include "internal.h"
+
+#define LINGER_MS 1000
+
+static void linger_end(struct mount *m)
+{
+	struct shared_text *t = m->lingering;
+
+	m->lingering = NULL;
+	mount_text_unref(m, t);
+}
+
+static void on_linger(uv_timer_t *timer)
+{
+	linger_end(timer->data);
+}
+
+static void linger(struct mount *m, struct shared_text *t)
+{
+	linger_end(m);
+	if (m->stopped || !m->linger.data)
+		return;
+	t->refs++;
+	m->lingering = t;
+	uv_timer_start(&m->linger, on_linger, LINGER_MS, 0);
+}
 
 static void known_forget(struct mount *m, struct known_text *k)
 {
@@ -92,8 +117,10 @@ struct shared_text *mount_cache(struct mount *m, uint64_t nodeid, uint64_t versi
 	known_forget(m, k);
 	*k = (struct known_text){
 		.nodeid = nodeid, .version = version, .used = ++m->known_clock, .shared = t};
-	if (t->text.cap > KEPT_BYTES_MAX)
+	if (t->text.cap > KEPT_BYTES_MAX) {
+		linger(m, t);
 		return t;
+	}
 	while (m->kept_bytes + t->text.cap > KEPT_BYTES_MAX && kept_oldest(m))
 		known_forget(m, kept_oldest(m));
 	k->kept = true;
@@ -104,6 +131,7 @@ struct shared_text *mount_cache(struct mount *m, uint64_t nodeid, uint64_t versi
 
 void texts_forget(struct mount *m)
 {
+	linger_end(m);
 	for (size_t i = 0; i < KNOWN_TEXTS; i++)
 		known_forget(m, &m->known[i]);
 }
