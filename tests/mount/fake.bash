@@ -2,13 +2,16 @@
 # The fake cloud (tests/fake) for tests on a real mount, besides lib.bash: its start and its end, its control
 # door, and requests to it with curl.
 #
-#	setup() { common_setup; fake_start --calm; }
+#	setup() { common_setup; needs_machines; fake_start --calm; }
 #	teardown() { fake_teardown; common_teardown; }
 #	... fake_stop        # at the end of a test: nothing of ours lives, no rule was broken
 #
 # More than one: all of these speak to the one that FAKE names, as in `FAKE=td fake_ctl meter`.
 
 FAKE=fake
+
+# Machines are SSH servers that log in as other users, which only root can start.
+needs_machines() { [ "$(id -u)" = 0 ] || skip "only root can start the SSH servers of the fake's machines"; }
 
 FAKE_KEY=5f3c9a7e21b84d06f1e2d3c4b5a69788796a5b4c3d2e1f0f1e2d3c4b5a697887
 FAKE_FIXTURES=$BATS_TEST_DIRNAME/../wire/fixtures/vastai

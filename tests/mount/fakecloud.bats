@@ -252,7 +252,7 @@ login() { # PORT COMMAND
 no_process() { [ ! -d "/proc/$1" ] || [ "$(awk '{print $3}' "/proc/$1/stat")" = Z ]; }
 
 @test "a machine has a real sshd: TCP first, then a banner, then the key, and nothing after its end" {
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 	fake_start --calm --ssh
 	fake_ctl set spacing 0
 	fake_ctl set created_s 0
@@ -294,7 +294,7 @@ no_process() { [ ! -d "/proc/$1" ] || [ "$(awk '{print $3}' "/proc/$1/stat")" = 
 }
 
 @test "an sshd dies with the server, even if that is killed" {
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 	fake_start --calm --ssh
 	fake_ctl set spacing 0
 	for how in -TERM -KILL; do

@@ -54,7 +54,7 @@ teardown() {
 
 # clouds_start: with the README's own settings, against both fakes.
 clouds_start() {
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 	fakevast_start
 	FAKE=td faketd_start
 	awk '/^<!-- used by tests\/mount\/readme.bats: \/etc/ { on = 1; next } on && /^```ini/ { in_block = 1; next }

@@ -11,7 +11,7 @@ load tensordock_lib
 
 setup() {
 	common_setup
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 }
 teardown() {
 	fake_teardown

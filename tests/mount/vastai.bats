@@ -9,7 +9,7 @@ load vastai_lib
 
 setup() {
 	common_setup
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 }
 teardown() {
 	fake_teardown

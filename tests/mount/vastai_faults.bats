@@ -10,7 +10,7 @@ load vastai_lib
 
 setup() {
 	common_setup
-	[ "$(id -u)" = 0 ] || skip "needs root"
+	needs_machines
 }
 teardown() {
 	[ -z "${SERVER:-}" ] || kill "$SERVER" 2>/dev/null || true
