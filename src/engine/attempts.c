@@ -8,14 +8,11 @@
 #include "../core/mutant.h"
 #include "internal.h"
 
-/* Between attempts that had no effect: ever longer, so that a provider that loses orders is spared.
- */
+/* Ever longer, so that a provider that loses orders is spared. Attempts that another session's purchase
+ * made void before they were sent do not count. */
 int64_t attempt_pause_us(struct life *l)
 {
-	int64_t n = l->s.attempt > 20 ? 20 : l->s.attempt;
-
-	return backoff_us(SECOND_US, DESTROY_MAX_US, n > 0 ? (unsigned)n - 1 : 0,
-			  engine_chance(l->e));
+	return backoff_us(SECOND_US, DESTROY_MAX_US, l->undone++, engine_chance(l->e));
 }
 
 void attempt_bill(struct life *l)
@@ -146,6 +143,8 @@ void attempt_choose(struct life *l)
 		s->expires_us = now + s->hours * HOUR_US;
 	}
 	l->o.lag_us = source_of(e, s->provider)->p->lag_us;
+	if (source_of(e, s->provider)->p->dialect)
+		index_orders(l);
 	life_state(l, S_PROVISIONING, "asking the provider", NULL);
 	event(e, l, NULL, "attempt", "%d: %s as %s", (int)s->attempt, s->offer_id, s->label);
 	life_changed(l);
@@ -179,6 +178,7 @@ void attempt_next(struct life *l)
 	s->failed_offers = buf_take(&failed);
 	reset_attempt(s);
 	forget_observed(l);
+	l->undone = 0;
 	s->attempt_cause = END_NONE;
 	s->state_us = now; /* the boot limit counts anew */
 	life_reason(l, "looking for another offer");

@@ -229,6 +229,7 @@ static void create_done(void *arg, const struct result *res)
 
 	source_note(r->src, res, CALL_CREATE, r->asked_us);
 	l->o.call_busy = false;
+	index_ordered(l);
 	if (ref_current(r)) {
 		create_answered(r, res);
 		life_changed(l);

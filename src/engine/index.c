@@ -1,7 +1,7 @@
 /*
- * Where a life is found by its id or its name: two hash tables with chains through the lives, so that a
- * look-up costs the same among thousands that are history. An id never changes; a name only in
- * engine_rename. Loop thread. Tests: tests/unit/test_turns.c.
+ * Where a life is found by its id, its name or the offer that it is ordering: hash tables with chains
+ * through the lives, so that a look-up costs the same among thousands that are history. An id never
+ * changes; a name only in engine_rename. Loop thread. Tests: tests/unit/test_turns.c, test_engine_cloud.c.
  */
 #include <string.h>
 
@@ -27,6 +27,14 @@ static void enter_name(struct life_index *ix, struct life *l)
 	*at = l;
 }
 
+static void enter_offer(struct life_index *ix, struct life *l)
+{
+	struct life **at = bucket(ix->by_offer, ix, l->s.offer_id);
+
+	l->same_offer = *at;
+	*at = l;
+}
+
 static void enter(struct life_index *ix, struct life *l)
 {
 	struct life **at = bucket(ix->by_id, ix, l->s.id);
@@ -34,6 +42,8 @@ static void enter(struct life_index *ix, struct life *l)
 	l->same_id = *at;
 	*at = l;
 	enter_name(ix, l);
+	if (l->orders)
+		enter_offer(ix, l);
 }
 
 /* Room for one more: chains of one on the average. */
@@ -49,6 +59,7 @@ static void grow(struct engine *e)
 		ix->buckets *= 2;
 	ix->by_id = xcalloc(ix->buckets, sizeof(struct life *));
 	ix->by_name = xcalloc(ix->buckets, sizeof(struct life *));
+	ix->by_offer = xcalloc(ix->buckets, sizeof(struct life *));
 	for (size_t i = 0; i < e->life_count; i++)
 		enter(ix, e->lives[i]);
 }
@@ -76,6 +87,37 @@ void index_drop(struct life *l)
 		at = &(*at)->same_id;
 	*at = l->same_id;
 	drop_name(l);
+	index_ordered(l);
+}
+
+void index_orders(struct life *l)
+{
+	index_ordered(l);
+	l->orders = true;
+	enter_offer(&l->e->index, l);
+}
+
+void index_ordered(struct life *l)
+{
+	struct life **at;
+
+	if (!l->orders)
+		return;
+	at = bucket(l->e->index.by_offer, &l->e->index, l->s.offer_id);
+	while (*at != l)
+		at = &(*at)->same_offer;
+	*at = l->same_offer;
+	l->orders = false;
+}
+
+bool index_offer_ordered(const struct engine *e, const char *offer_id)
+{
+	const struct life *l = e->index.buckets ? *bucket(e->index.by_offer, &e->index, offer_id)
+						: NULL;
+
+	while (l && strcmp(l->s.offer_id, offer_id) != 0)
+		l = l->same_offer;
+	return l != NULL;
 }
 
 void index_rename(struct life *l, const char *name)
@@ -89,6 +131,7 @@ void index_free(struct life_index *ix)
 {
 	free(ix->by_id);
 	free(ix->by_name);
+	free(ix->by_offer);
 	*ix = (struct life_index){0};
 }
 

@@ -339,6 +339,7 @@ struct passed {
 	const struct source *source; /* the key, the money, the age of the list */
 	const struct offer *machine; /* what the spec wants is not to be had there */
 	int64_t lowest_bid_u6;	     /* that was too high for the spec's; UNKNOWN */
+	bool ordered;		     /* another session is ordering it */
 };
 
 /* Could it be bought, whatever its price? */
@@ -354,8 +355,12 @@ static bool usable(const struct pick *p, const struct offer *o, struct seller *v
 		v->told = true;
 		return false;
 	}
-	if (v->able && check_offer(o, &v->shape, p->sp, true, NULL) == 0)
-		return true;
+	if (v->able && check_offer(o, &v->shape, p->sp, true, NULL) == 0) {
+		bool ordered = p->unordered && index_offer_ordered(p->e, o->id);
+
+		passed->ordered |= ordered;
+		return !ordered;
+	}
 	if (o->interruptible && p->sp->bid_u6 < o->min_bid_u6 &&
 	    (passed->lowest_bid_u6 == UNKNOWN || o->min_bid_u6 < passed->lowest_bid_u6))
 		passed->lowest_bid_u6 = o->min_bid_u6;
@@ -463,7 +468,11 @@ int pick_best(struct pick *p, struct error *why)
 	beside = beside_spec(p, saves_u6);
 	scan = query_scan_new(levels, ARRAY_LEN(levels), p->e->inv);
 	looked = scan != NULL;
+	p->unordered = true;
 	if (looked)
+		pick_scan(p, scan, sellers, saves_u6, &passed);
+	p->unordered = false;
+	if (looked && !p->offer && passed.ordered)
 		pick_scan(p, scan, sellers, saves_u6, &passed);
 	free(sellers);
 	query_scan_free(scan);

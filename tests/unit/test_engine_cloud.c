@@ -499,6 +499,73 @@ static void later_is_asked_again_under_another_label(void **state)
 	assert_int_equal(fake_get(&f, "x")->bought_us, fake_get(&f, "x")->asked_us);
 }
 
+static void lost_races_do_not_lengthen_the_pauses(void **state)
+{
+	char name[8], spec[128];
+	unsigned creates;
+
+	(void)state;
+	f.offers = 16;
+	fake_run(&f, 10 * MINUTE_US);
+	f.queue_us = 10 * SECOND_US;
+	make("x", "max_price=2 hours=2\n");
+	for (int i = 1; i <= 8; i++) { /* each buys by name what x is ordering */
+		snprintf(name, sizeof name, "n%d", i);
+		snprintf(spec, sizeof spec, "offer=%s hours=2\n", fake_get(&f, "x")->offer_id);
+		f.queue_us = 0;
+		make(name, spec);
+		f.queue_us = 10 * SECOND_US;
+		while (fake_get(&f, "x")->attempt == i)
+			fake_step(&f);
+	}
+	creates = f.creates;
+	f.create_answer = ANSWER_LATER; /* and now the provider asks to wait, once */
+	f.create_effect = false;
+	while (f.creates == creates)
+		fake_step(&f);
+	fake_run(&f, SECOND_US / 2);
+	f.create_answer = ANSWER_OK;
+	f.create_effect = true;
+	assert_true(fake_until(&f, "x", S_RUNNING, MINUTE_US));
+}
+
+static void ten_at_once_take_ten_offers(void **state)
+{
+	char name[8];
+
+	(void)state;
+	f.offers = 10;
+	fake_run(&f, 10 * MINUTE_US);
+	f.queue_us = 10 * SECOND_US;
+	for (int i = 0; i < 10; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		make(name, "max_price=2 hours=2\n");
+	}
+	fake_run(&f, 2 * MINUTE_US);
+	for (int i = 0; i < 10; i++) {
+		snprintf(name, sizeof name, "n%d", i);
+		assert_int_equal(fake_get(&f, name)->state, S_RUNNING);
+		assert_int_equal(fake_get(&f, name)->attempt, 1);
+	}
+	assert_int_equal(f.withdrawn, 0);
+}
+
+static void what_another_is_ordering_is_better_than_nothing(void **state)
+{
+	(void)state;
+	f.offers = 1;
+	fake_run(&f, 10 * MINUTE_US);
+	f.queue_us = 10 * SECOND_US;
+	make("x", "max_price=2 hours=2\n");
+	make("y", "max_price=2 hours=2\n"); /* not refused: x may not get it */
+	fake_run(&f, SECOND_US);
+	assert_int_equal(fake_get(&f, "y")->state, S_PROVISIONING);
+	assert_int_equal(fake_rmdir(&f, "x"), 0);
+	assert_true(fake_until(&f, "y", S_RUNNING, 2 * MINUTE_US));
+	assert_int_equal(fake_get(&f, "y")->attempt, 1);
+	assert_int_equal(f.creates, 1);
+}
+
 /* ---- refusals ---- */
 
 static void a_dead_key_stops_purchases_and_nothing_else(void **state)
@@ -970,6 +1037,9 @@ int main(void)
 		T(an_offer_that_left_while_waiting),
 		T(switched_off_while_waiting),
 		T(later_is_asked_again_under_another_label),
+		T(lost_races_do_not_lengthen_the_pauses),
+		T(ten_at_once_take_ten_offers),
+		T(what_another_is_ordering_is_better_than_nothing),
 		T(a_dead_key_stops_purchases_and_nothing_else),
 		T(an_auth_error_is_never_gone),
 		T(no_credit_is_said_in_the_providers_words),
