@@ -499,34 +499,39 @@ static void later_is_asked_again_under_another_label(void **state)
 	assert_int_equal(fake_get(&f, "x")->bought_us, fake_get(&f, "x")->asked_us);
 }
 
-static void lost_races_do_not_lengthen_the_pauses(void **state)
+/* However many attempts there were: only those in a row that had no effect lengthen the pause. */
+static void the_pause_after_later_starts_over(void **state)
 {
-	char name[8], spec[128];
+	int64_t attempt, told_us;
 	unsigned creates;
 
 	(void)state;
-	f.offers = 16;
+	f.offers = 4;
 	fake_run(&f, 10 * MINUTE_US);
-	f.queue_us = 10 * SECOND_US;
-	make("x", "max_price=2 hours=2\n");
-	for (int i = 1; i <= 8; i++) { /* each buys by name what x is ordering */
-		snprintf(name, sizeof name, "n%d", i);
-		snprintf(spec, sizeof spec, "offer=%s hours=2\n", fake_get(&f, "x")->offer_id);
-		f.queue_us = 0;
-		make(name, spec);
-		f.queue_us = 10 * SECOND_US;
-		while (fake_get(&f, "x")->attempt == i)
-			fake_step(&f);
-	}
-	creates = f.creates;
-	f.create_answer = ANSWER_LATER; /* and now the provider asks to wait, once */
+	f.create_answer = ANSWER_LATER;
 	f.create_effect = false;
-	while (f.creates == creates)
+	make("x", "max_price=2 hours=2 retries=2\n");
+	while (fake_get(&f, "x")->attempt < 8)
 		fake_step(&f);
-	fake_run(&f, SECOND_US / 2);
 	f.create_answer = ANSWER_OK;
 	f.create_effect = true;
-	assert_true(fake_until(&f, "x", S_RUNNING, MINUTE_US));
+	while (fake_get(&f, "x")->instance_state != I_EXISTS)
+		fake_step(&f);
+	f.create_answer = ANSWER_LATER;
+	f.create_effect = false;
+	creates = f.creates;
+	fake_force(&f, machine_of("x"), INST_BROKEN);
+	while (f.creates == creates)
+		fake_step(&f);
+	attempt = fake_get(&f, "x")->attempt;
+	told_us = f.now_us;
+	assert_true(attempt > 8);
+	while (fake_get(&f, "x")->attempt == attempt)
+		fake_step(&f);
+	assert_true(f.now_us - told_us < 2 * SECOND_US);
+	f.create_answer = ANSWER_OK;
+	f.create_effect = true;
+	assert_true(fake_until(&f, "x", S_RUNNING, 5 * MINUTE_US));
 }
 
 static void ten_at_once_take_ten_offers(void **state)
@@ -1037,7 +1042,7 @@ int main(void)
 		T(an_offer_that_left_while_waiting),
 		T(switched_off_while_waiting),
 		T(later_is_asked_again_under_another_label),
-		T(lost_races_do_not_lengthen_the_pauses),
+		T(the_pause_after_later_starts_over),
 		T(ten_at_once_take_ten_offers),
 		T(what_another_is_ordering_is_better_than_nothing),
 		T(a_dead_key_stops_purchases_and_nothing_else),
