@@ -144,7 +144,7 @@ void attempt_choose(struct life *l)
 	}
 	l->o.lag_us = source_of(e, s->provider)->p->lag_us;
 	if (source_of(e, s->provider)->p->dialect)
-		index_orders(l);
+		index_order_add(l);
 	life_state(l, S_PROVISIONING, "asking the provider", NULL);
 	event(e, l, NULL, "attempt", "%d: %s as %s", (int)s->attempt, s->offer_id, s->label);
 	life_changed(l);

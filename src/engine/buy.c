@@ -492,7 +492,7 @@ bool buy_choose(struct life *l, struct error *why)
 	spec_free(&sp);
 	if (err)
 		return false;
-	index_ordered(l);
+	index_order_drop(l);
 	fill_offer(s, p.offer, p.price_u6, &p.shape);
 	s->reach = reach_of(l, p.offer);
 	if (p.first) /* the first quote stays the measure of later attempts */

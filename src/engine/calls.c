@@ -151,8 +151,8 @@ static void create_withdrawn(struct call_ref *r)
 
 	event(l->e, l, NULL, "withdrawn", "%s", r->unwanted);
 	create_undone(&l->s);
-	/* Whoever did not name an offer takes the next one, as at the purchase: of sessions ordered at once
-	 * all but the first meet this, and it is not what their retries are for. */
+	/* Whoever did not name an offer takes the next one, as at the purchase: somebody else bought it
+	 * while this waited its turn, and that is not what retries are for. */
 	if (r->unfit == PE_STALE_OFFER && !r->spec.offer[0]) {
 		l->o.next_choose_us = engine_now(l->e);
 		attempt_reason(l, "another offer is chosen: %s", r->unwanted);
@@ -229,7 +229,7 @@ static void create_done(void *arg, const struct result *res)
 
 	source_note(r->src, res, CALL_CREATE, r->asked_us);
 	l->o.call_busy = false;
-	index_ordered(l);
+	index_order_drop(l);
 	if (ref_current(r)) {
 		create_answered(r, res);
 		life_changed(l);

@@ -229,7 +229,7 @@ static void do_void(struct life *l)
 	s->instance_state = I_NONE;
 	s->asked_us = 0;
 	l->o.may_create = false;
-	index_ordered(l);
+	index_order_drop(l);
 	free(s->evidence);
 	s->evidence = strdup("no machine of this label was ever made");
 	l->o.next_choose_us = engine_now(l->e) + attempt_pause_us(l);

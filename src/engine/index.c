@@ -42,7 +42,7 @@ static void enter(struct life_index *ix, struct life *l)
 	l->same_id = *at;
 	*at = l;
 	enter_name(ix, l);
-	if (l->orders)
+	if (l->offer_ordered)
 		enter_offer(ix, l);
 }
 
@@ -87,27 +87,27 @@ void index_drop(struct life *l)
 		at = &(*at)->same_id;
 	*at = l->same_id;
 	drop_name(l);
-	index_ordered(l);
+	index_order_drop(l);
 }
 
-void index_orders(struct life *l)
+void index_order_add(struct life *l)
 {
-	index_ordered(l);
-	l->orders = true;
+	index_order_drop(l);
+	l->offer_ordered = true;
 	enter_offer(&l->e->index, l);
 }
 
-void index_ordered(struct life *l)
+void index_order_drop(struct life *l)
 {
 	struct life **at;
 
-	if (!l->orders)
+	if (!l->offer_ordered)
 		return;
 	at = bucket(l->e->index.by_offer, &l->e->index, l->s.offer_id);
 	while (*at != l)
 		at = &(*at)->same_offer;
 	*at = l->same_offer;
-	l->orders = false;
+	l->offer_ordered = false;
 }
 
 bool index_offer_ordered(const struct engine *e, const char *offer_id)

@@ -67,8 +67,7 @@ struct life {
 	unsigned refs;		/* answers that still have to come */
 	char billed_ids[4][96]; /* machines of earlier attempts, proven gone and in the sums */
 	unsigned billed_count;
-	unsigned
-		undone; /* attempts in a row that had no effect, since the last that made a machine or failed */
+	unsigned undone; /* attempts in a row that had no effect; since the last retry or start */
 	int64_t asked_market_us; /* a retry without an offer asked for more of the market; 0: not */
 	unsigned destroys, login_refusals, logins; /* of this attempt */
 	unsigned polls, attach_failures; /* lists that served it in transition; likewise */
@@ -86,8 +85,8 @@ struct life {
 	bool untold;			   /* its turn owes the doors a CH_SESSION */
 	bool waits;			   /* for an offer, as its last turn left it */
 	struct life *same_id, *same_name;  /* index.c: the chains of its hashes */
-	struct life *same_offer;	   /* while it `orders` */
-	bool orders; /* a create waits in line or is under way: index_orders */
+	struct life *same_offer;	   /* while offer_ordered */
+	bool offer_ordered;		   /* between index_order_add and index_order_drop */
 	struct probe *probe;
 	struct error refusal; /* of a purchase at close */
 	char *error_text;     /* the last failed command */
@@ -286,8 +285,8 @@ struct life *index_by_id(const struct engine *e, const char *id);
 /* The first of a chain (same_name) that all lives of this name are in, and others. */
 struct life *index_by_name(const struct engine *e, const char *name);
 /* From the choice of an offer until its create is answered; its offer_id stays the same so long. */
-void index_orders(struct life *l);
-void index_ordered(struct life *l); /* no more; nothing if it does not */
+void index_order_add(struct life *l);
+void index_order_drop(struct life *l); /* no more; nothing if it does not */
 bool index_offer_ordered(const struct engine *e, const char *offer_id);
 
 /* ---- clock.c ---- */

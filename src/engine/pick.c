@@ -339,7 +339,7 @@ struct passed {
 	const struct source *source; /* the key, the money, the age of the list */
 	const struct offer *machine; /* what the spec wants is not to be had there */
 	int64_t lowest_bid_u6;	     /* that was too high for the spec's; UNKNOWN */
-	bool ordered;		     /* another session is ordering it */
+	bool contested;		     /* one that another session is ordering */
 };
 
 /* Could it be bought, whatever its price? */
@@ -356,10 +356,10 @@ static bool usable(const struct pick *p, const struct offer *o, struct seller *v
 		return false;
 	}
 	if (v->able && check_offer(o, &v->shape, p->sp, true, NULL) == 0) {
-		bool ordered = p->unordered && index_offer_ordered(p->e, o->id);
+		bool contested = p->uncontested && index_offer_ordered(p->e, o->id);
 
-		passed->ordered |= ordered;
-		return !ordered;
+		passed->contested |= contested;
+		return !contested;
 	}
 	if (o->interruptible && p->sp->bid_u6 < o->min_bid_u6 &&
 	    (passed->lowest_bid_u6 == UNKNOWN || o->min_bid_u6 < passed->lowest_bid_u6))
@@ -468,11 +468,11 @@ int pick_best(struct pick *p, struct error *why)
 	beside = beside_spec(p, saves_u6);
 	scan = query_scan_new(levels, ARRAY_LEN(levels), p->e->inv);
 	looked = scan != NULL;
-	p->unordered = true;
+	p->uncontested = true;
 	if (looked)
 		pick_scan(p, scan, sellers, saves_u6, &passed);
-	p->unordered = false;
-	if (looked && !p->offer && passed.ordered)
+	p->uncontested = false;
+	if (looked && !p->offer && passed.contested)
 		pick_scan(p, scan, sellers, saves_u6, &passed);
 	free(sellers);
 	query_scan_free(scan);

@@ -17,7 +17,7 @@ struct pick {
 	/* Of a retry: what was bought first, and how far from it the next may be; else NULL. */
 	const struct offer *first;
 	enum retry_scope scope;
-	bool unordered; /* only what no other session is ordering at this moment; pick_best's own */
+	bool uncontested; /* only what no other session is ordering now; pick_best's own */
 
 	/* What was chosen. */
 	const struct offer *offer; /* NULL: none. Borrowed from the market */

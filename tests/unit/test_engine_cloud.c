@@ -571,6 +571,29 @@ static void what_another_is_ordering_is_better_than_nothing(void **state)
 	assert_int_equal(f.creates, 1);
 }
 
+static void an_order_that_is_over_is_not_in_the_way(void **state)
+{
+	(void)state;
+	f.offers = 3;
+	fake_run(&f, 10 * MINUTE_US);
+	f.create_answer = ANSWER_LOST;
+	f.create_effect = false;
+	make("unsure", "max_price=2 hours=2\n");
+	while (fake_get(&f, "unsure")->instance_state != I_UNSURE)
+		fake_step(&f);
+	f.create_answer = ANSWER_OK;
+	f.create_effect = true;
+	f.queue_us = 10 * SECOND_US;
+	make("removed", "max_price=2 hours=2\n");
+	fake_run(&f, SECOND_US);
+	assert_string_equal(fake_get(&f, "removed")->offer_id, "fake-1");
+	assert_int_equal(fake_rmdir(&f, "removed"), 0);
+	assert_true(fake_until(&f, "removed", S_FAILED, MINUTE_US));
+	make("next", "max_price=2 hours=2\n");
+	fake_run(&f, SECOND_US);
+	assert_string_equal(fake_get(&f, "next")->offer_id, "fake-1");
+}
+
 /* ---- refusals ---- */
 
 static void a_dead_key_stops_purchases_and_nothing_else(void **state)
@@ -1045,6 +1068,7 @@ int main(void)
 		T(the_pause_after_later_starts_over),
 		T(ten_at_once_take_ten_offers),
 		T(what_another_is_ordering_is_better_than_nothing),
+		T(an_order_that_is_over_is_not_in_the_way),
 		T(a_dead_key_stops_purchases_and_nothing_else),
 		T(an_auth_error_is_never_gone),
 		T(no_credit_is_said_in_the_providers_words),
